@@ -1,0 +1,1 @@
+../../planner/_facade/__init__.py

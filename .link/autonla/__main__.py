@@ -1,0 +1,1 @@
+../../planner/_facade/__main__.py
