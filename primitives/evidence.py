@@ -1,0 +1,65 @@
+"""What is known of an operand. Probes fill it in; algorithms read it. Pure data: no arrays."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .interval import Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One sentence a person reads, the probe that found it and what the probe cost [s]."""
+
+    probe: str
+    sentence: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the probes found of A (and b). A field that no probe has touched says "unknown".
+
+    Attributes
+    ----------
+    norm_fro : float or None
+        Frobenius norm of A, to working accuracy.
+    norm_2 : Interval or None
+        Spectral norm; `low` is a true lower bound.
+    condition : Interval
+        2-norm condition number of A (least squares with ridge: of the augmented matrix); unknown is
+        (1e3, 1, inf). `numerical_rank` < n means that it is beyond what the dtype resolves.
+    scaled_condition : Interval
+        The same after the columns are scaled to unit norm: what Gram-based algorithms see.
+    numerical_rank : int or None
+        Rank at the LAPACK threshold max(m, n) * eps * sigma_1, when known to be below min(m, n); else None.
+    residual : Interval or None
+        Least squares: ||b - A x*|| / ||b||, worst right-hand side.
+    solution : Interval or None
+        Least squares: ||A||_2 ||x*|| / ||b||, worst right-hand side.
+    coherence : Interval or None
+        Largest leverage score times m / n: 1 is incoherent, m / n the most coherent.
+    singular_values : tuple of float
+        Low rank: estimates of the leading singular values, descending.
+    tail_energy : float or None
+        Low rank: ||A||_F^2 minus the energy of `singular_values`.
+    small_fraction : float or None
+        Linear systems: fraction of the singular-value distribution found below 1e-6 sigma_1 (stochastic
+        Golub-Kahan quadrature).
+    findings : tuple of Finding
+        The same in sentences, with the price of each probe.
+    """
+
+    norm_fro: float | None = None
+    norm_2: Interval | None = None
+    condition: Interval = Interval(1e3, 1.0, math.inf)
+    scaled_condition: Interval = Interval(1e3, 1.0, math.inf)
+    numerical_rank: int | None = None
+    residual: Interval | None = None
+    solution: Interval | None = None
+    coherence: Interval | None = None
+    singular_values: tuple[float, ...] = ()
+    tail_energy: float | None = None
+    small_fraction: float | None = None
+    findings: tuple[Finding, ...] = ()

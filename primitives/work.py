@@ -1,0 +1,61 @@
+"""What an algorithm asks of the machine: kernel calls and extra memory. No seconds: those are cost_models' business."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCall:
+    """`count` calls of one kernel.
+
+    Attributes
+    ----------
+    kernel : str
+        A name registered in `primitives.kernels.catalogue` ("gemm", "potrf", ...).
+    dims : tuple of int
+        The kernel's dimensions, in the order its catalogue entry names them.
+    dtype, backend : str
+        "float64" | "float32" | ...; "numpy" | "scipy" | "torch" | "cupy" | "numba".
+    count : float
+        How often; a forecast of iterations may be fractional.
+    """
+
+    kernel: str
+    dims: tuple[int, ...]
+    dtype: str
+    backend: str
+    count: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Kernel calls plus the peak of the memory held beyond the inputs [bytes]."""
+
+    calls: tuple[KernelCall, ...]
+    peak_bytes: float = 0.0
+
+    def __add__(self, other: Work) -> Work:
+        """One after the other: calls add, and the larger peak counts (each frees its own)."""
+        return Work(self.calls + other.calls, max(self.peak_bytes, other.peak_bytes))
+
+    def holding(self, extra_bytes: float) -> Work:
+        """The same work while `extra_bytes` more are kept alive."""
+        return replace(self, peak_bytes=self.peak_bytes + extra_bytes)
+
+
+class Calls:
+    """Writes a list of calls of one backend and dtype the way an algorithm's steps are read.
+
+    >>> k = Calls("numpy", "float64")
+    >>> Work((k("syrk", 1000, 50), k("potrf", 50), k("trsm", 50, 1, count=4)), 8 * 50 * 50).calls[1].dims
+    (50,)
+    """
+
+    __slots__ = ("backend", "dtype")
+
+    def __init__(self, backend: str, dtype: str) -> None:
+        self.backend, self.dtype = backend, dtype
+
+    def __call__(self, kernel: str, *dims: int, count: float = 1.0) -> KernelCall:
+        return KernelCall(kernel, tuple(max(1, int(d)) for d in dims), self.dtype, self.backend, count)
