@@ -7,7 +7,7 @@ the view `A.T` instead of copying A.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import array_api_compat.numpy as xp
@@ -22,17 +22,17 @@ from ._numpy import as_numpy
 _EPS = {"float64": 2.0**-52, "float32": 2.0**-23}
 
 
-@lru_cache(maxsize=None)
-def _routine(module: str, name: str, dtype: str) -> Any:
-    return getattr(blas if module == "blas" else lapack, {"float64": "d", "float32": "s"}[dtype] + name)
+@cache
+def _routine(module: str, name: str, char: str) -> Any:
+    return getattr(blas if module == "blas" else lapack, {"d": "d", "f": "s"}[char] + name)
 
 
 def _blas(name: str, a: Array) -> Any:
-    return _routine("blas", name, a.dtype.name)
+    return _routine("blas", name, a.dtype.char)  # dtype.name would cost microseconds
 
 
 def _lapack(name: str, a: Array) -> Any:
-    return _routine("lapack", name, a.dtype.name)
+    return _routine("lapack", name, a.dtype.char)
 
 
 def _fortran(A: Array) -> tuple[Array, int]:

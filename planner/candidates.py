@@ -1,0 +1,217 @@
+"""Every way to solve a problem, forecast, judged against the budget, and ordered by expected cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..cost_models.forecast import Forecast, forecast
+from ..cost_models.price import Unpriced
+from ..primitives.algorithm import Algorithm
+from ..primitives.evidence import Evidence
+from ..primitives.task import Task
+from ..profiles import HardwareProfile
+from .budget import Budget
+from .kinds import Kind
+from .plans import Candidate
+
+# Where forecasts are closer than this, the deterministic default is kept: a switch must be worth something.
+SWITCH_MARGIN = 0.03
+# Errors within this factor count as equal when the most accurate answer is wanted.
+_SAME_ERROR = 3.0
+_HOPELESS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A candidate with what is needed to run it."""
+
+    candidate: Candidate
+    algorithm: Algorithm
+    options: Any
+    margin: float = 1.0  # the algorithm aims at the target divided by this
+
+    def task(self, task: Task) -> Task:
+        """The task as the algorithm is given it."""
+        return task if self.margin == 1.0 else replace(task, target=task.target / self.margin)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is left of a budget: seconds after probing, and the accuracy asked for."""
+
+    target: float
+    accuracy_given: bool
+    latency: float | None
+    memory: float | None
+    energy: float | None
+    confidence: float
+    minimize: str
+
+    @classmethod
+    def of(cls, budget: Budget, target: float, spent: float, copied_bytes: float = 0.0) -> Limits:
+        """Limits of a budget of which `spent` seconds and `copied_bytes` are gone."""
+        return cls(
+            target=target,
+            accuracy_given=budget.accuracy is not None,
+            latency=None if budget.latency is None else budget.latency - spent,
+            memory=None if budget.memory is None else budget.memory - copied_bytes,
+            energy=budget.energy,
+            confidence=budget.confidence,
+            minimize=budget.minimize,
+        )
+
+
+def enumerate_entries(
+    kind: Kind,
+    task: Task,
+    evidence: Evidence,
+    profile: HardwareProfile,
+    limits: Limits,
+    ready: frozenset[str] = frozenset(),
+    corrections: Mapping[str, float] | None = None,
+) -> list[Entry]:
+    """All candidates, judged; the feasible ones first, by expected cost.
+
+    Parameters
+    ----------
+    ready : frozenset of str
+        By-products of probes at hand.
+    corrections : mapping of label to factor, optional
+        Measured over forecast seconds of candidates that were timed on a part of the problem.
+    """
+    entries = []
+    for algorithm in kind.algorithms:
+        margin = kind.margin(task, algorithm, ready)
+        aim = task if margin == 1.0 else replace(task, target=task.target / margin)
+        for options in algorithm.options(aim, evidence):
+            label = algorithm.label(options)
+            reason = algorithm.applies(aim, evidence, options)
+            if reason is not None:
+                entries.append(
+                    Entry(
+                        Candidate(label, algorithm.name, algorithm.title, None, False, reason),
+                        algorithm,
+                        options,
+                    )
+                )
+                continue
+            try:
+                priced = forecast(
+                    algorithm.work(aim, evidence, options),
+                    kind.certify_work(task, evidence, algorithm, options, ready),
+                    algorithm.error(aim, evidence, options) * margin,
+                    profile,
+                    profile.corrections.get(algorithm.name),
+                    device=task.device,
+                )
+            except Unpriced as unpriced:
+                reason = f"cannot be priced: {unpriced}"
+                entries.append(
+                    Entry(
+                        Candidate(label, algorithm.name, algorithm.title, None, False, reason),
+                        algorithm,
+                        options,
+                    )
+                )
+                continue
+            if corrections and label in corrections:
+                priced = replace(priced, seconds=priced.seconds * corrections[label])
+            entries.append(Entry(_judge(label, algorithm, priced, limits), algorithm, options, margin))
+    return _ordered(entries, limits)
+
+
+def _judge(label: str, algorithm: Algorithm, priced: Forecast, limits: Limits) -> Candidate:
+    failure = priced.error.probability_above(limits.target)
+    reason = ""
+    if limits.memory is not None and priced.bytes.high > limits.memory:
+        reason = (
+            f"needs up to {show_bytes(priced.bytes.high)} of memory, {show_bytes(max(0.0, limits.memory))} are allowed"
+        )
+    elif limits.latency is not None and priced.seconds.probability_above(limits.latency) > 1.0 - limits.confidence:
+        reason = (
+            f"takes about {show_seconds(priced.seconds.median)} (up to {show_seconds(priced.seconds.high)}),"
+            f" {show_seconds(max(0.0, limits.latency))} are left"
+        )
+    elif limits.energy is not None and priced.joules.probability_above(limits.energy) > 1.0 - limits.confidence:
+        reason = f"takes about {priced.joules.median:.3g} J ({priced.energy_source}), {limits.energy:.3g} J are allowed"
+    elif limits.accuracy_given and failure > _HOPELESS:
+        reason = f"its error is forecast at {priced.error.median:.1e}, {limits.target:.1e} is asked for"
+    return Candidate(label, algorithm.name, algorithm.title, priced, not reason, reason, failure)
+
+
+def _price(candidate: Candidate, minimize: str) -> float:
+    assert candidate.forecast is not None
+    if minimize == "memory":
+        return candidate.forecast.bytes.median
+    if minimize == "energy":
+        return candidate.forecast.joules.median
+    return candidate.forecast.seconds.median
+
+
+def _ordered(entries: list[Entry], limits: Limits) -> list[Entry]:
+    """Expected costs filled in and entries sorted: feasible by cost, then infeasible by forecast seconds."""
+    by_error = limits.minimize == "error" or (not limits.accuracy_given and limits.latency is not None)
+    feasible = [e for e in entries if e.candidate.feasible]
+    trusted = [e for e in feasible if e.candidate.failure <= 0.05] or feasible
+    fallback = min((_price(e.candidate, limits.minimize) for e in trusted), default=0.0)
+    priced: list[Entry] = []
+    for entry in entries:
+        candidate = entry.candidate
+        if candidate.feasible:
+            cost = _price(candidate, limits.minimize) + candidate.failure * fallback
+            if not entry.algorithm.safe:
+                cost *= 1.0 + SWITCH_MARGIN
+            candidate = replace(candidate, cost=cost)
+        priced.append(replace(entry, candidate=candidate))
+
+    best_error = min((e.candidate.forecast.error.median for e in feasible if e.candidate.forecast), default=0.0)
+
+    def key(entry: Entry) -> tuple[float, float, float, str]:
+        candidate = entry.candidate
+        error = candidate.forecast.error.median if candidate.forecast else math.inf
+        seconds = candidate.forecast.seconds.median if candidate.forecast else math.inf
+        if not candidate.feasible:
+            return 1.0, 0.0, seconds, candidate.label
+        class_of_error = 0.0
+        if by_error:
+            base = max(best_error, limits.target if not limits.accuracy_given else 0.0, 1e-300)
+            class_of_error = math.floor(max(0.0, math.log(error / base, _SAME_ERROR))) if error > 0 else 0.0
+        return 0.0, class_of_error, candidate.cost, candidate.label
+
+    return sorted(priced, key=key)
+
+
+def frontier(entries: list[Entry]) -> list[Candidate]:
+    """Priced candidates that no other one beats in seconds, bytes and error at once, fastest first."""
+    priced = [e.candidate for e in entries if e.candidate.forecast is not None]
+
+    def measures(c: Candidate) -> tuple[float, float, float]:
+        assert c.forecast is not None
+        return c.forecast.seconds.median, c.forecast.bytes.median, c.forecast.error.median
+
+    return [
+        c
+        for c in sorted(priced, key=measures)
+        if not any(
+            all(x <= y for x, y in zip(measures(o), measures(c), strict=True)) and measures(o) != measures(c)
+            for o in priced
+        )
+    ]
+
+
+def show_seconds(seconds: float) -> str:
+    """Three significant digits with a unit a person reads."""
+    if seconds >= 1.0:
+        return f"{seconds:.3g} s"
+    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
+
+
+def show_bytes(size: float) -> str:
+    """Three significant digits with a binary unit."""
+    for unit, scale in (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10)):
+        if size >= scale:
+            return f"{size / scale:.3g} {unit}"
+    return f"{size:.0f} B"

@@ -1,0 +1,46 @@
+"""What is promised about an answer, and on what grounds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """An a-posteriori bound on the error of one answer.
+
+    Attributes
+    ----------
+    metric : str
+        What is bounded ("backward_error", ...).
+    bound : float
+        Upper bound on the error, holding with probability `confidence`.
+    estimate : float
+        The likely value of the error (at most `bound`).
+    confidence : float
+        1.0 for a deterministic bound.
+    method : str
+        How it was computed, one sentence.
+    target : float or None
+        The accuracy asked for; None if the budget asked for none.
+    satisfied : bool
+        bound <= target (and the bound is finite).
+    """
+
+    metric: str
+    bound: float
+    estimate: float
+    confidence: float
+    method: str
+    target: float | None
+    satisfied: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain data."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        sign = "<=" if self.satisfied or self.target is None else "not shown to be <="
+        target = "" if self.target is None else f" {sign} {self.target:.1e}"
+        return f"{self.metric} {self.bound:.1e}{target} ({self.method}; confidence {self.confidence:.4g})"

@@ -1,0 +1,88 @@
+"""Normwise backward error of a linear system, from one product with A.
+
+eta(x) = ||b - Ax|| / (||A|| ||x|| + ||b||) in 2-norms (Rigal and Gaches 1967; Higham 2002, theorem 7.1). ||A||_2 enters
+by a lower bound, so the quotient is an upper bound. A term for the rounding of the residual itself is added; when that
+term decides, the residual is computed again in twice the precision.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ...primitives.evidence import Evidence
+from ...primitives.kernels._library import Library
+from ...primitives.task import Task
+from ...primitives.work import Calls, Work
+from ..certificate import Certificate
+from .products import UNIT, as_columns, column_norm_list, matmul64, rmatmul64
+
+
+def rounding_of_residual(n: int) -> float:
+    """Relative size of the rounding error in a computed residual, in units of ||A|| ||x|| + ||b||.
+
+    Each component is a sum of n products whose rounding errors behave like a random walk over blocks of partial sums
+    (Higham and Mary 2019, probabilistic error analysis): sqrt(n) u with a small constant.
+    """
+    return (1.0 + 0.25 * n**0.5) * UNIT
+
+
+def norm_lower_bound(lib: Library, A: Any, b: Any, norm_fro: float) -> float:
+    """A lower bound on ||A||_2 from two products: one step of the power method from A'b."""
+    bound = norm_fro / min(A.shape) ** 0.5
+    w = rmatmul64(lib, A, as_columns(b)[:, :1])
+    size = float((w * w).sum()) ** 0.5
+    if 0.0 < size < float("inf"):
+        v = matmul64(lib, A, w / size)
+        bound = max(bound, float((v * v).sum()) ** 0.5)
+    return bound
+
+
+def certify(
+    lib: Library, A: Any, b: Any, x: Any, task: Task, evidence: Evidence, metric: str, target: float | None
+) -> Certificate:
+    """Certificate of x : (n,) or (n, r), all operands arrays of `lib`, scaled by the planner."""
+    B, X = lib.astype(as_columns(b), "float64"), lib.astype(as_columns(x), "float64")
+    residual = B - matmul64(lib, A, X)
+    norm_b, norm_x = column_norm_list(B), column_norm_list(X)
+    norm_A = 0.0
+    if metric == "backward_error":
+        if evidence.norm_2 is not None:
+            norm_A = evidence.norm_2.low
+        else:
+            norm_A = norm_lower_bound(lib, A, B, evidence.norm_fro or 0.0)
+    spread = (evidence.norm_fro or norm_A) / math.sqrt(task.n)
+
+    def worst(residual: Any, unit: float) -> tuple[float, float]:
+        """Largest (bound, estimate) over the columns; a NaN counts as infinite."""
+        bound = estimate = 0.0
+        for size, size_b, size_x in zip(column_norm_list(residual), norm_b, norm_x, strict=True):
+            scale = norm_A * size_x + size_b
+            if not math.isfinite(size) or not math.isfinite(size_x) or (scale == 0.0 and size > 0.0):
+                return math.inf, math.inf
+            if scale > 0.0:
+                estimate = max(estimate, size / scale)
+                bound = max(bound, (size + unit * (spread * size_x + size_b)) / scale)
+        return bound, estimate
+
+    bound, estimate = worst(residual, rounding_of_residual(task.n))
+    method = "one product with A in float64"
+    if target is not None and bound > target and estimate < 4 * target and task.device == "cpu":
+        from ...primitives.kernels import _numba
+
+        exact = _numba.residual_compensated(lib.to_numpy(A), lib.to_numpy(X), lib.to_numpy(B))
+        bound, estimate = worst(lib.asarray(exact), UNIT)
+        method = "one product with A in twice float64's precision"
+    satisfied = math.isfinite(bound) and (target is None or bound <= target)
+    return Certificate(metric, bound, estimate, 1.0, method, target, satisfied)
+
+
+def work(task: Task, evidence: Evidence, backend: str) -> Work:
+    """One product, two more where no probe has found ||A||."""
+    k = Calls(backend, "float64")
+    columns = max(1, task.nrhs)
+    product = k("gemv", task.n, task.n) if columns == 1 else k("gemm", task.n, columns, task.n)
+    calls = [product]
+    if evidence.norm_2 is None:
+        calls += [k("gemv_t", task.n, task.n), k("gemv", task.n, task.n)]
+    return Work(tuple(calls), 8.0 * task.n * (3 * columns + 2))

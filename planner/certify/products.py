@@ -1,0 +1,61 @@
+"""Products with A in float64 whatever the dtype of A, in bounded memory."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ...primitives.kernels._library import Library
+from ...primitives.norms import norm
+
+_BLOCK_BYTES = 32 * 2**20
+UNIT = 2.0**-53
+
+
+def row_blocks(A: Any, itemsize: int = 8) -> list[slice]:
+    """Slices of rows of A whose float64 copies stay below a fixed size."""
+    m, n = A.shape
+    step = max(1, _BLOCK_BYTES // max(1, itemsize * n))
+    return [slice(i, min(i + step, m)) for i in range(0, m, step)]
+
+
+def _is_double(A: Any) -> bool:
+    return getattr(A.dtype, "char", "") == "d" or "float64" in str(A.dtype)
+
+
+def matmul64(lib: Library, A: Any, X: Any) -> Any:
+    """A X in float64; X is float64."""
+    if _is_double(A):
+        return lib.matmul(A, X)
+    return lib.xp.concat([lib.matmul(lib.astype(A[rows], "float64"), X) for rows in row_blocks(A)], axis=0)
+
+
+def rmatmul64(lib: Library, A: Any, Y: Any) -> Any:
+    """A' Y in float64; Y is float64."""
+    if _is_double(A):
+        return lib.rmatmul(A, Y)
+    total: Any = 0.0
+    for rows in row_blocks(A):
+        total = total + lib.rmatmul(lib.astype(A[rows], "float64"), Y[rows])
+    return total
+
+
+def column_norms(X: Any) -> Any:
+    """2-norms of the columns of X : (m, r), r small; the planner has scaled the operands, so squares are safe."""
+    return (X * X).sum(0) ** 0.5
+
+
+def column_norm_list(X: Any) -> list[float]:
+    """The same as Python floats, each safe against under- and overflow of its squares."""
+    if X.shape[1] == 1 and hasattr(X, "flags"):
+        column = X[:, 0]
+        total = float(column @ column)
+        sizes = [math.sqrt(total)] if total >= 0.0 else [math.nan]
+    else:
+        sizes = column_norms(X).tolist()
+    return [size if 1e-140 < size < 1e150 else norm(X[:, j]) for j, size in enumerate(sizes)]
+
+
+def as_columns(x: Any) -> Any:
+    """(n,) -> (n, 1)."""
+    return x[:, None] if x.ndim == 1 else x

@@ -1,0 +1,343 @@
+"""Run a plan: the chosen candidate, its certificate, and what follows when the certificate fails."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..cost_models.energy import EnergyMeter, modelled
+from ..cost_models.memory import PeakMemory
+from ..primitives.algorithm import Breakdown, Outcome
+from ..primitives.kernels import library
+from ..primitives.task import Task
+from ..primitives.work import Work
+from ..profiles import HardwareProfile
+from ..profiles.errors import BudgetExceeded, CertificationFailed, PlanError
+from .budget import Budget
+from .candidates import Entry
+from .certificate import Certificate
+from .kinds import Kind, kind_of
+from .operand import dtype_name
+from .plans import Candidate, Plan
+from .prepare import Prepared, prepare
+from .problems import Problem
+from .solution import Attempt, LowRankFactors, Record, Solution
+
+# The certificate draws from its own random stream, never from the algorithm's.
+_CERTIFICATE_STREAM = 0x5EED_CE57
+# Without an accuracy in the budget an answer this far from LAPACK's is not taken from a shortcut.
+_FAR_FROM_LAPACK = 100.0
+
+
+def certificate_seed(seed: int) -> int:
+    """Key of the certificate's random stream."""
+    return (seed ^ _CERTIFICATE_STREAM) & (2**63 - 1)
+
+
+def to_library(value: Any, task: Task) -> Any:
+    """An array of any CPU library as one of the problem's own library, device and dtype."""
+    name = task.library
+    if name == "numpy":
+        array = value if hasattr(value, "flags") else library("torch").to_numpy(value)
+        return array if dtype_name(array) == task.dtype else array.astype(task.dtype)
+    array = library(name).asarray(value)
+    return array if str(array.dtype).endswith(task.dtype) else library(name).astype(array, task.dtype)
+
+
+def finish(kind: Kind, value: Any, prepared: Prepared) -> Any:
+    """What the user gets: own library and dtype, scaled back."""
+    if isinstance(value, tuple):
+        value = LowRankFactors(*(to_library(part, prepared.task) for part in value))
+        return LowRankFactors(*kind.unscale(value, prepared.exponent_A, prepared.exponent_b))
+    return kind.unscale(to_library(value, prepared.task), prepared.exponent_A, prepared.exponent_b)
+
+
+def run_and_certify(
+    kind: Kind, prepared: Prepared, entry: Entry, metric: str, accuracy: float | None, confidence: float
+) -> tuple[Outcome, Certificate, float, float]:
+    """One candidate: its outcome, certificate, and the seconds of both. Raises Breakdown."""
+    started = time.perf_counter()
+    task = prepared.task
+    outcome = entry.algorithm.solve(
+        prepared.A, prepared.b, entry.task(task), entry.options, prepared.evidence, prepared.by_products
+    )
+    ran = time.perf_counter()
+    lib = library(entry.options.backend)
+    value = tuple(map(lib.asarray, outcome.value)) if isinstance(outcome.value, tuple) else lib.asarray(outcome.value)
+    certificate = kind.certify(
+        lib,
+        lib.asarray(prepared.A),
+        None if prepared.b is None else lib.asarray(prepared.b),
+        replace(outcome, value=value),
+        task,
+        prepared.evidence,
+        metric=metric,
+        target=accuracy,
+        reuse={
+            **outcome.by_products,
+            **{k: v for k, v in prepared.by_products.items() if k == "sketch"},
+            "sketch_used": entry.algorithm.randomized,
+        },
+        seed=certificate_seed(task.seed),
+        confidence=confidence,
+    )
+    return outcome, certificate, ran - started, time.perf_counter() - ran
+
+
+class _Run:
+    """The state of one execution: what was tried, the best so far, and what is left of the budget."""
+
+    def __init__(self, kind: Kind, prepared: Prepared, budget: Budget, metric: str, started: float) -> None:
+        self.kind, self.prepared, self.budget, self.metric, self.started = (
+            kind,
+            prepared,
+            budget,
+            metric,
+            started,
+        )
+        self.attempts: list[Attempt] = []
+        self.failed: list[Entry] = []
+        self.best: tuple[Outcome, Certificate] | None = None
+        self.seconds = {"run": 0.0, "certify": 0.0}
+        self.out_of_memory = False
+        self.work = Work(())
+
+    def attempt(self, entry: Entry) -> bool:
+        """Run one candidate; True when its answer satisfies the budget."""
+        label = entry.candidate.label
+        begun = time.perf_counter()
+        self._count(entry)
+        try:
+            outcome, certificate, ran, certified = run_and_certify(
+                self.kind, self.prepared, entry, self.metric, self.budget.accuracy, self.budget.confidence
+            )
+        except Breakdown as breakdown:
+            self._failed(entry, begun, f"broke down: {breakdown}")
+            return False
+        except (MemoryError, RuntimeError) as error:
+            if not (isinstance(error, MemoryError) or "allocate" in str(error) or "out of memory" in str(error)):
+                raise
+            self.out_of_memory = True
+            self._failed(entry, begun, f"ran out of memory: {error}")
+            return False
+        self.seconds["run"] += ran
+        self.seconds["certify"] += certified
+        if self.best is None or certificate.estimate < self.best[1].estimate:
+            self.best = outcome, certificate
+        good = certificate.satisfied
+        if good and self.budget.accuracy is None and not self.budget.limited and not entry.algorithm.safe:
+            good = certificate.bound <= _FAR_FROM_LAPACK * self.prepared.task.target
+        sentence = "certified" if good else f"its certificate allows only {certificate.bound:.1e}"
+        self.attempts.append(Attempt(label, ran + certified, sentence, certificate.bound, dict(outcome.details)))
+        if not good:
+            self.failed.append(entry)
+        return good
+
+    def _count(self, entry: Entry) -> None:
+        """Add what the candidate asks of the machine, for the energy model."""
+        task, evidence = self.prepared.task, self.prepared.evidence
+        ready = frozenset(self.prepared.by_products)
+        self.work += entry.algorithm.work(task, evidence, entry.options)
+        self.work += self.kind.certify_work(task, evidence, entry.algorithm, entry.options, ready)
+
+    def _failed(self, entry: Entry, begun: float, sentence: str) -> None:
+        seconds = time.perf_counter() - begun
+        self.seconds["run"] += seconds
+        self.failed.append(entry)
+        self.attempts.append(Attempt(entry.candidate.label, seconds, sentence, None))
+
+    def left(self) -> float:
+        """Seconds left of the latency budget."""
+        return math.inf if self.budget.latency is None else self.budget.latency - (time.perf_counter() - self.started)
+
+    def may_follow(self, entry: Entry) -> bool:
+        """Whether it is worth trying `entry` after what has failed, and whether it fits what is left."""
+        forecast = entry.candidate.forecast
+        if forecast is None:
+            return False
+        if self.budget.memory is not None and forecast.bytes.high > self.budget.memory - self.prepared.copied_bytes:
+            return False
+        if forecast.seconds.median > self.left():
+            return False
+        return not any(_same_method(entry, other) for other in self.failed)
+
+
+def _same_method(entry: Entry, failed: Entry) -> bool:
+    """Whether `entry` would fail for the reason `failed` did: the same algorithm, not forecast to be more accurate."""
+    if entry.algorithm.name != failed.algorithm.name:
+        return False
+    a, b = entry.candidate.forecast, failed.candidate.forecast
+    return a is None or b is None or a.error.median > 0.5 * b.error.median
+
+
+def _order_after(entries: Sequence[Entry], first: Entry) -> list[Entry]:
+    """What to try after `first`: the feasible ones by expected cost, then the safe ones, then the rest by error."""
+    rest = [e for e in entries if e is not first and e.candidate.forecast is not None]
+    feasible = [e for e in rest if e.candidate.feasible]
+    others = sorted(
+        (e for e in rest if not e.candidate.feasible),
+        key=lambda e: (not e.algorithm.safe, e.candidate.forecast.error.median),  # type: ignore[union-attr]
+    )
+    return feasible + others
+
+
+def execute(plan: Plan, entries: Sequence[Entry], profile: HardwareProfile, *, escalate: bool = True) -> Solution:
+    """Run the chosen candidate of a plan and certify it; escalate while the budget lasts.
+
+    Raises
+    ------
+    CertificationFailed
+        If no answer could be certified and the budget says "raise"; it carries the best one.
+    BudgetExceeded
+        If memory ran out and nothing else was left to try.
+    """
+    started = time.perf_counter()
+    spent = sum(plan.seconds.values())
+    prepared: Prepared = plan._prepared
+    kind = kind_of(plan.task.kind)
+    first = next(e for e in entries if e.candidate.label == plan.chosen.label)
+    run = _Run(kind, prepared, plan.budget, plan.metric, started - spent)
+    done = False
+    with EnergyMeter(device=plan.task.device) as energy, PeakMemory() as memory:
+        done = run.attempt(first)
+        if not done and escalate:
+            for entry in _order_after(entries, first):
+                if run.may_follow(entry) and run.attempt(entry):
+                    done = True
+                    break
+    total = time.perf_counter() - started + spent
+    reading = energy.reading
+    joules = modelled(profile.energy, total, run.work) if reading is None else reading.joules
+    record = Record(
+        seconds={**plan.seconds, **run.seconds, "total": total},
+        peak_bytes=memory.bytes + prepared.copied_bytes,
+        memory_source=memory.method,
+        joules=joules.median,
+        energy_source="modelled" if reading is None else reading.source,
+        attempts=tuple(run.attempts),
+    )
+    if run.best is None:
+        tried = "; ".join(f"{a.label} {a.outcome}" for a in run.attempts)
+        if run.out_of_memory:
+            raise BudgetExceeded(f"memory ran out: {tried}", resource="memory", plan=plan)
+        raise CertificationFailed(f"no algorithm came to an answer: {tried}", tried=tuple(run.attempts))
+    outcome, certificate = run.best
+    value = finish(kind, outcome.value, prepared)
+    solution = Solution(value, certificate, "certified" if done else "best_effort", plan, record)
+    if not done and not certificate.satisfied and plan.budget.on_infeasible == "raise" and escalate:
+        tried = "; ".join(f"{a.label}: {a.outcome}" for a in run.attempts)
+        raise CertificationFailed(
+            f"accuracy {plan.target:.1e} could not be certified; the best answer has {certificate.metric} at most"
+            f" {certificate.bound:.1e} and is attached as .solution. Tried: {tried}",
+            solution=solution,
+            tried=tuple(run.attempts),
+        )
+    if certificate.satisfied and plan.chosen.feasible:
+        solution.status = "certified"
+    return solution
+
+
+def entries_of(plan: Plan) -> list[Entry]:
+    """The plan's candidates with their algorithms and options, rebuilt from the registry.
+
+    Raises
+    ------
+    PlanError
+        If the registry no longer has one of the candidates that can be run.
+    """
+    kind = kind_of(plan.task.kind)
+    known: dict[str, tuple[Any, Any, float]] = {}
+    for algorithm in kind.algorithms:
+        margin = kind.margin(plan.task, algorithm, frozenset())
+        aim = replace(plan.task, target=plan.task.target / margin)
+        for options in algorithm.options(aim, plan.evidence):
+            known[algorithm.label(options)] = algorithm, options, margin
+    entries = []
+    for candidate in plan.candidates:
+        if candidate.label in known:
+            entries.append(Entry(candidate, *known[candidate.label]))
+        elif candidate.feasible or candidate.label == plan.chosen.label:
+            raise PlanError(f"this autonla has no candidate {candidate.label!r}; make the plan again")
+    return entries
+
+
+def run_plan(plan: Plan, problem: Problem | None, candidate: Candidate | str | None) -> Solution:
+    """`Plan.run`: see there."""
+    if problem is None:
+        problem = plan._problem
+        if problem is None:
+            raise PlanError("this plan was read from a file and holds no operands; give run() the problem")
+        if plan._prepared is None:
+            plan = _bind(plan, problem)
+    else:
+        plan = _bind(plan, problem)
+    chosen = plan.chosen
+    if candidate is not None:
+        label = candidate if isinstance(candidate, str) else candidate.label
+        chosen = plan.candidate(label)
+        if chosen.forecast is None:
+            raise PlanError(f"candidate {label!r} cannot be run here: {chosen.reason}")
+    if chosen is not plan.chosen:
+        plan = replace(plan, chosen=chosen)
+    entries = plan._entries or entries_of(plan)
+    if kind_of(plan.task.kind).small(plan.task):
+        solution = run_directly(plan, entries)
+        if solution is not None:
+            return solution
+    from .planning import machine_of
+
+    plan = replace(plan, seconds={"probe": 0.0, "plan": 0.0})
+    return execute(plan, entries, machine_of(None).profile, escalate=candidate is None)
+
+
+def run_directly(plan: Plan, entries: Sequence[Entry]) -> Solution | None:
+    """The chosen candidate without meters, for problems too small to be worth them; None if it must escalate."""
+    started = time.perf_counter()
+    kind, budget = kind_of(plan.task.kind), plan.budget
+    entry = next(e for e in entries if e.candidate.label == plan.chosen.label)
+    try:
+        outcome, certificate, ran, certified = run_and_certify(
+            kind, plan._prepared, entry, plan.metric, budget.accuracy, budget.confidence
+        )
+    except Breakdown:
+        return None
+    if not certificate.satisfied:
+        return None
+    value = finish(kind, outcome.value, plan._prepared)
+    total = time.perf_counter() - started
+    return Solution(value, certificate, "certified", plan, lambda: small_record(entry, outcome, ran, certified, total))
+
+
+def small_record(entry: Entry, outcome: Outcome, ran: float, certified: float, total: float) -> Record:
+    """The record of a run without meters; its energy is modelled."""
+    from .planning import machine_of
+
+    joules = machine_of(None).profile.energy.idle_watts * total
+    return Record(
+        seconds={"probe": 0.0, "plan": 0.0, "run": ran, "certify": certified, "total": total},
+        peak_bytes=None,
+        memory_source="not measured: the problem is small",
+        joules=joules,
+        energy_source="modelled",
+        attempts=(Attempt(entry.candidate.label, ran + certified, "certified", None, dict(outcome.details)),),
+    )
+
+
+def _bind(plan: Plan, problem: Problem) -> Plan:
+    """The plan with the operands of a problem of the same kind, shape and dtype."""
+    task = plan.task
+    kind = kind_of(task.kind)
+    if problem.kind != task.kind or not problem.dense:
+        raise PlanError(f"the plan is for a {kind.describe(task)}, not for {problem!r}")
+    fresh = kind.task(problem, task.target, task.seed)
+    same = ("m", "n", "nrhs", "dtype", "library", "device", "rank", "ridge", "center")
+    different = [name for name in same if getattr(fresh, name) != getattr(task, name)]
+    if different and not (different == ["ridge"] and task.kind == "least_squares"):
+        found = ", ".join(f"{name} = {getattr(fresh, name)!r} (planned: {getattr(task, name)!r})" for name in different)
+        raise PlanError(f"the problem does not fit the plan: {found}")
+    prepared = prepare(problem, replace(task, order=fresh.order, ridge=fresh.ridge))
+    prepared.evidence = replace(plan.evidence, norm_fro=prepared.evidence.norm_fro, norm_2=None)
+    return replace(plan, _problem=problem, _prepared=prepared)

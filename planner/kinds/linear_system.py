@@ -1,0 +1,112 @@
+"""Dense square systems."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ...primitives import algorithms_for
+from ...primitives.algorithm import Algorithm, Outcome
+from ...primitives.evidence import Evidence
+from ...primitives.interval import Interval
+from ...primitives.kernels._library import Library
+from ...primitives.task import Task
+from ...primitives.work import Work
+from ...probes import conditioning, structure
+from ...profiles.errors import DeclarationMismatch
+from ..certificate import Certificate
+from ..certify import linear_system as certificate
+from ..problems import LinearSystem, Problem
+from ._base import Kind, ProbeStep, times_power_of_two
+
+_SMALL_FLOPS = 2e7
+
+
+def _structure(A: Any, b: Any, task: Task, evidence: Evidence) -> tuple[Task, Evidence, dict[str, Any]]:
+    evidence, task, by_products = structure.run(A, task, evidence)
+    mismatch = by_products.pop("mismatch", None)
+    if mismatch is not None:
+        raise DeclarationMismatch(str(mismatch), argument="assume", found=str(mismatch))
+    return task, evidence, by_products
+
+
+def _conditioning(A: Any, b: Any, task: Task, evidence: Evidence) -> tuple[Task, Evidence, dict[str, Any]]:
+    evidence, by_products = conditioning.run(A, task, evidence)
+    return task, evidence, by_products
+
+
+class LinearSystemKind(Kind):
+    """A x = b."""
+
+    name = "linear_system"
+
+    @property
+    def algorithms(self) -> tuple[Algorithm, ...]:
+        return algorithms_for(self.name)
+
+    @property
+    def probes(self) -> tuple[ProbeStep, ...]:
+        return (
+            ProbeStep("structure", lambda t, e: True, lambda t, e: structure.work(t), _structure, always=True),
+            ProbeStep(
+                "conditioning",
+                lambda t, e: t.dtype == "float64" and t.structure in ("general", "symmetric", "spd") and t.n >= 200,
+                lambda t, e: conditioning.work(t),
+                _conditioning,
+            ),
+        )
+
+    def task(self, problem: Problem, target: float, seed: int) -> Task:
+        assert isinstance(problem, LinearSystem)
+        A, _, dtype = problem.working()
+        return Task(
+            kind=self.name, m=A.shape[0], n=A.shape[1], nrhs=problem.right_hand_sides, dtype=dtype,
+            library=problem.access, device=problem.device, order=problem.order(), target=target,
+            structure=problem.assume or "general", seed=seed,
+        )  # fmt: skip
+
+    def describe(self, task: Task) -> str:
+        columns = "" if task.nrhs == 1 else f", {task.nrhs} right-hand sides"
+        return f"linear system {task.n} x {task.n}{columns}, {task.dtype} ({task.library})"
+
+    def small(self, task: Task) -> bool:
+        return 2.0 / 3.0 * task.n**3 + 2.0 * task.n**2 * task.nrhs < _SMALL_FLOPS
+
+    def small_default(self, task: Task) -> tuple[Algorithm, Any]:
+        wanted = "cholesky" if task.structure == "spd" else "lu"
+        backend = "scipy" if task.device == "cpu" and task.library != "cupy" else task.library
+        for algorithm in self.algorithms:
+            if algorithm.name == wanted:
+                for options in algorithm.options(task, Evidence()):
+                    if options.backend == backend and options.dtype == task.dtype:
+                        return algorithm, options
+        raise LookupError(f"the registry has no {wanted} on {backend}")
+
+    def floor(self, task: Task, evidence: Evidence) -> float:
+        return task.unit_roundoff
+
+    def lapack_target(self, task: Task, evidence: Evidence) -> float:
+        return (10.0 + 4.0 * math.sqrt(task.n)) * task.unit_roundoff
+
+    def favourable(self, task: Task, evidence: Evidence) -> Evidence:
+        return replace(evidence, condition=Interval(30.0, 10.0, 100.0), scaled_condition=Interval(30.0, 10.0, 100.0))
+
+    def certify_work(
+        self, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any, ready: frozenset[str]
+    ) -> Work:
+        return certificate.work(task, evidence, options.backend)
+
+    def certify(
+        self, lib: Library, A: Any, b: Any, outcome: Outcome, task: Task, evidence: Evidence, *,
+        metric: str, target: float | None, reuse: Mapping[str, Any], seed: int, confidence: float,
+    ) -> Certificate:  # fmt: skip
+        return certificate.certify(lib, A, b, outcome.value, task, evidence, metric, target)
+
+    def slice_problem(self, A: Any, b: Any, task: Task) -> tuple[Any, Any, Task]:
+        n = max(1, task.n // 2)
+        return A[:n, :n], b[:n], replace(task, m=n, n=n)
+
+    def unscale(self, value: Any, exponent_A: int, exponent_b: int) -> Any:
+        return times_power_of_two(value, exponent_b - exponent_A)

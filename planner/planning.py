@@ -1,0 +1,337 @@
+"""From a problem and a budget to a plan: probe what is worth probing, forecast, choose."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..cost_models.price import price
+from ..primitives.evidence import Evidence, Finding
+from ..primitives.task import Task
+from ..profiles import HardwareProfile
+from ..profiles import find as find_profile
+from ..profiles import load as load_profile
+from ..profiles.errors import InfeasibleBudget, InvalidProblem, NoAlgorithm
+from .budget import Budget
+from .candidates import Entry, Limits, enumerate_entries, frontier, show_seconds
+from .kinds import Kind, ProbeStep, kind_of
+from .plans import Candidate, Plan
+from .prepare import Prepared, prepare
+from .problems import Problem
+
+RIGOR = ("estimate", "probe", "race", "exhaustive")
+# A probe is run when half of what it might save pays for it: it finds the favourable case about every other time.
+_CHANCE_THAT_A_PROBE_PAYS = 0.5
+_CLOSE = 1.25
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A profile with where it came from, in words."""
+
+    profile: HardwareProfile
+    description: str
+
+
+def seed_of(rng: Any) -> int:
+    """The key of the random streams from what a user passes as `rng`.
+
+    Raises
+    ------
+    InvalidProblem
+        If `rng` is neither None, a non-negative integer nor a numpy Generator.
+    """
+    if rng is None:
+        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> np.uint64(1))
+    if isinstance(rng, np.random.Generator):
+        return int(rng.integers(2**63))
+    if hasattr(rng, "__index__") and not isinstance(rng, bool) and 0 <= int(rng.__index__()) < 2**63:
+        return int(rng.__index__())
+    raise InvalidProblem(
+        f"rng = {rng!r} must be None, an integer from 0 to 2**63 - 1 or a numpy.random.Generator",
+        argument="rng",
+        found=repr(rng),
+    )
+
+
+def machine_of(profile: HardwareProfile | str | Path | None) -> Machine:
+    """The profile to price on: the one given, the user's own, or the shipped one scaled by a spot check."""
+    if isinstance(profile, HardwareProfile):
+        return Machine(profile, f"the profile {profile.name!r}")
+    if profile is not None:
+        loaded = load_profile(Path(profile))
+        return Machine(loaded, f"the profile {loaded.name!r}")
+    found = find_profile()
+    if found.source == "shipped":
+        return _scaled_generic(found.profile)
+    return Machine(found.profile, f"the profile of this machine, measured {found.profile.created[:10]}")
+
+
+@lru_cache(maxsize=1)
+def _scaled_generic(profile: HardwareProfile) -> Machine:
+    from ..cost_models.measure import spot_check
+
+    factor, _ = spot_check(profile)
+    return Machine(
+        profile.with_scale(factor),
+        f"a generic profile scaled by {factor:.2f} after a spot check (run `autonla profile` once for sharper forecasts)",
+    )
+
+
+def make_plan(
+    problem: Problem,
+    budget: Budget,
+    *,
+    rng: Any,
+    profile: HardwareProfile,
+    rigor: str,
+    described: str,
+) -> Plan:
+    """The plan, its candidates in the order in which they would be tried.
+
+    Raises
+    ------
+    InvalidProblem, NonFiniteInput, DeclarationMismatch
+        If the problem cannot be solved as it was stated.
+    NoAlgorithm
+        If nothing is registered for its kind.
+    InfeasibleBudget
+        If nothing is forecast to fit and the budget says "raise".
+    """
+    started = time.perf_counter()
+    if rigor not in RIGOR:
+        raise InvalidProblem(f"rigor = {rigor!r} is not one of {', '.join(RIGOR)}", argument="rigor", found=repr(rigor))
+    kind = dense_kind(problem)
+    seed = seed_of(rng)
+    prepared = prepare(problem, kind.task(problem, budget.accuracy or 0.0, seed))
+    notes = [_scaling_note(prepared)] if prepared.exponent_A or prepared.exponent_b else []
+    probing = time.perf_counter()
+    _probe(kind, prepared, budget, profile, rigor, probing - started)
+    probed = time.perf_counter()
+
+    task, evidence = prepared.task, prepared.evidence
+    target = budget.accuracy or kind.lapack_target(task, evidence)
+    floor = kind.floor(task, evidence)
+    task = prepared.task = replace(task, target=target)
+    ready = frozenset(prepared.by_products)
+    limits = Limits.of(budget, target, probed - started, prepared.copied_bytes)
+    entries = enumerate_entries(kind, task, evidence, profile, limits, ready)
+    if rigor in ("race", "exhaustive"):
+        entries, note = _race(kind, prepared, entries, profile, limits, everything=rigor == "exhaustive")
+        notes += note
+    chosen, note = _choose(entries, limits, budget, floor, kind.describe(task))
+    notes += note
+    plan = Plan(
+        task=task,
+        budget=budget,
+        metric=problem.metric or "",
+        target=target,
+        evidence=evidence,
+        candidates=tuple(e.candidate for e in entries),
+        chosen=chosen,
+        profile=described,
+        notes=tuple(notes),
+        seconds={"probe": probed - probing, "plan": (probing - started) + (time.perf_counter() - probed)},
+        _problem=problem,
+        _prepared=prepared,
+        _entries=tuple(entries),
+    )
+    if not chosen.feasible and budget.on_infeasible == "raise" and not _only_accuracy_speaks_against(chosen, limits):
+        raise InfeasibleBudget(
+            f"no algorithm is forecast to fit the budget for this {kind.describe(task)}: {chosen.label} comes"
+            f" nearest but {chosen.reason}",
+            nearest=tuple(frontier(entries)),
+            plan=plan,
+        )
+    if budget.accuracy is not None and budget.accuracy < floor and budget.on_infeasible == "raise":
+        raise InfeasibleBudget(
+            f"accuracy {budget.accuracy:.1e} is below what rounding allows for this problem in {task.dtype}:"
+            f" the floor is about {floor:.1e}",
+            nearest=tuple(frontier(entries)),
+            plan=plan,
+        )
+    return plan
+
+
+def dense_kind(problem: Problem) -> Kind:
+    """The kind of a problem whose operands are dense arrays.
+
+    Raises
+    ------
+    NoAlgorithm
+        If no algorithm is registered for the kind, or for operands of this sort.
+    """
+    kind = kind_of(problem.kind)
+    if not problem.dense:
+        raise NoAlgorithm(
+            f"no algorithm registered yet for a {problem.kind.replace('_', ' ')} problem whose A is a"
+            f" {problem.access} operand; pass a dense array (for scipy.sparse: A.toarray(), if it fits in memory)",
+            kind=problem.kind,
+        )
+    metric = getattr(problem, "metric", None)
+    if metric not in (None, problem.metrics[0]) and metric != "relative_residual":
+        raise NoAlgorithm(
+            f"metric = {metric!r} cannot be certified yet for {problem.kind.replace('_', ' ')} problems;"
+            f" use {problem.metrics[0]!r}",
+            kind=problem.kind,
+        )
+    return kind
+
+
+def _scaling_note(prepared: Prepared) -> str:
+    return (
+        f"the operands are far from unit size: computed with A * 2^{-prepared.exponent_A}"
+        f" and b * 2^{-prepared.exponent_b}"
+    )
+
+
+def _probe(kind: Kind, prepared: Prepared, budget: Budget, profile: HardwareProfile, rigor: str, spent: float) -> None:
+    """Run the probes that are worth their price; fills in prepared.task, .evidence and .by_products."""
+    for step in kind.probes:
+        task, evidence = prepared.task, prepared.evidence
+        if not step.applies(task, evidence):
+            continue
+        if not step.always:
+            if rigor == "estimate":
+                continue
+            target = budget.accuracy or kind.lapack_target(task, evidence)
+            limits = Limits.of(budget, target, spent, prepared.copied_bytes)
+            if not _worth(kind, step, replace(task, target=target), evidence, profile, limits, prepared):
+                continue
+        started = time.perf_counter()
+        task, evidence, by_products = step.run(prepared.A, prepared.b, task, evidence)
+        seconds = time.perf_counter() - started
+        spent += seconds
+        prepared.task = task
+        prepared.evidence = _with_price(evidence, step.name, seconds, len(prepared.evidence.findings))
+        prepared.by_products.update(by_products)
+
+
+def _with_price(evidence: Evidence, probe: str, seconds: float, known: int) -> Evidence:
+    """The evidence with the probe's measured price on its first new finding."""
+    new = evidence.findings[known:]
+    if not new:
+        return evidence
+    priced = Finding(probe, new[0].sentence, seconds)
+    return replace(evidence, findings=(*evidence.findings[:known], priced, *(replace(f, probe=probe) for f in new[1:])))
+
+
+def _worth(
+    kind: Kind,
+    step: ProbeStep,
+    task: Task,
+    evidence: Evidence,
+    profile: HardwareProfile,
+    limits: Limits,
+    prepared: Any,
+) -> bool:
+    """Value of information: does the best that the probe may find save more than the probe costs?"""
+    ready = frozenset(prepared.by_products)
+    now = _best_cost(enumerate_entries(kind, task, evidence, profile, limits, ready))
+    then = _best_cost(enumerate_entries(kind, task, kind.favourable(task, evidence), profile, limits, ready))
+    if now is None or then is None:
+        return then is not None
+    cost = price(step.work(task, evidence), profile).seconds.median
+    return _CHANCE_THAT_A_PROBE_PAYS * (now - then) > cost
+
+
+def _best_cost(entries: list[Entry]) -> float | None:
+    """Expected seconds to a certified answer of the best feasible candidate."""
+    feasible = [e.candidate for e in entries if e.candidate.feasible and e.candidate.forecast]
+    if not feasible:
+        return None
+    sure = min((c.forecast.seconds.median for c in feasible if c.forecast and c.failure <= 0.05), default=0.0)
+    return min(c.forecast.seconds.median + c.failure * sure for c in feasible if c.forecast)
+
+
+def _race(
+    kind: Kind,
+    prepared: Prepared,
+    entries: list[Entry],
+    profile: HardwareProfile,
+    limits: Limits,
+    *,
+    everything: bool,
+) -> tuple[list[Entry], list[str]]:
+    """Time the candidates whose forecasts are close (or all feasible ones) on a part of the problem."""
+    feasible = [e for e in entries if e.candidate.feasible]
+    if len(feasible) < 2:
+        return entries, []
+    best = feasible[0].candidate.cost
+    field = feasible if everything else [e for e in feasible if e.candidate.cost <= _CLOSE * best][:2]
+    if len(field) < 2:
+        return entries, ["no race: no other candidate was forecast to come close"]
+    A, b, task = kind.slice_problem(prepared.A, prepared.b, prepared.task)
+    corrections = {}
+    for entry in field:
+        forecast = price(entry.algorithm.work(task, prepared.evidence, entry.options), profile).seconds.median
+        times = []
+        for _ in range(2):  # the first one warms up
+            started = time.perf_counter()
+            try:
+                entry.algorithm.solve(A, b, task, entry.options, prepared.evidence, {})
+            except ArithmeticError:
+                break
+            times.append(time.perf_counter() - started)
+        if times and forecast > 0:
+            corrections[entry.candidate.label] = times[-1] / forecast
+    ready = frozenset(prepared.by_products)
+    entries = enumerate_entries(kind, prepared.task, prepared.evidence, profile, limits, ready, corrections=corrections)
+    timed = ", ".join(f"{label} ran at {factor:.2f} of its forecast" for label, factor in corrections.items())
+    return entries, [f"raced on a {task.m} x {task.n} part: {timed}"] if corrections else []
+
+
+def _only_accuracy_speaks_against(candidate: Candidate, limits: Limits) -> bool:
+    """Whether trying it anyway breaks no hard promise: forecasts of error are cautious, and certificates decide."""
+    forecast = candidate.forecast
+    return (
+        forecast is not None
+        and (limits.memory is None or forecast.bytes.high <= limits.memory)
+        and (limits.latency is None or forecast.seconds.median <= limits.latency)
+        and (limits.energy is None or forecast.joules.median <= limits.energy)
+    )
+
+
+def _choose(
+    entries: list[Entry], limits: Limits, budget: Budget, floor: float, description: str
+) -> tuple[Candidate, list[str]]:
+    """The candidate to run; an infeasible one (the nearest) if none fits."""
+    priced = [e for e in entries if e.candidate.forecast is not None]
+    if not priced:
+        reasons = "; ".join(f"{e.candidate.label}: {e.candidate.reason}" for e in entries[:4])
+        raise InfeasibleBudget(f"no algorithm applies to this {description}: {reasons}")
+    if priced[0].candidate.feasible:
+        return priced[0].candidate, []
+    # Nothing fits. What fits all but the accuracy may still be certified: forecasts of error are cautious.
+    tolerable = [e for e in priced if _only_accuracy_speaks_against(e.candidate, limits)]
+    if tolerable:
+        best = min(
+            tolerable,
+            key=lambda e: (
+                round(e.candidate.failure, 2),
+                not e.algorithm.safe,
+                e.candidate.forecast.seconds.median,
+            ),  # type: ignore[union-attr]
+        )
+        note = (
+            f"no candidate is forecast to reach {limits.target:.1e}; {best.candidate.label} comes nearest and its"
+            " certificate decides"
+        )
+        return best.candidate, [note]
+    fits_memory = [
+        e
+        for e in priced
+        if limits.memory is None or e.candidate.forecast.bytes.high <= limits.memory  # type: ignore[union-attr]
+    ]
+    pool = fits_memory or priced
+    if fits_memory:
+        best = min(pool, key=lambda e: e.candidate.forecast.seconds.median)  # type: ignore[union-attr]
+        spare = f", {show_seconds(best.candidate.forecast.seconds.median)}"  # type: ignore[union-attr]
+    else:
+        best, spare = min(pool, key=lambda e: e.candidate.forecast.bytes.median), ""  # type: ignore[union-attr]
+    return best.candidate, [f"nothing fits the budget; {best.candidate.label} comes nearest{spare}"]

@@ -1,0 +1,108 @@
+"""From a problem to operands that every algorithm can take: finite, and scaled so that squares are safe.
+
+Scaling is by powers of two, which is exact, and only where the norm is far from one; the value is scaled back.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..primitives import norms
+from ..primitives.evidence import Evidence
+from ..primitives.task import Task
+from ..profiles.errors import InvalidProblem, NonFiniteInput
+from .problems import Problem
+
+# Norms within these need no scaling: fourth powers and their sums stay inside the exponent range.
+_SAFE = {"float64": 1e60, "float32": 1e8}
+
+
+@dataclass(slots=True)
+class Prepared:
+    """Operands ready to run, what probes left behind, and the exponents that scale the value back."""
+
+    A: Any
+    b: Any
+    task: Task
+    evidence: Evidence
+    exponent_A: int = 0
+    exponent_b: int = 0
+    by_products: dict[str, Any] = field(default_factory=dict)
+    copied_bytes: float = 0.0
+
+
+def _checked_norm(argument: str, x: Any) -> float:
+    """Frobenius norm; raises NonFiniteInput naming how many entries are not finite and where the first is."""
+    size = norms.norm(x)
+    if math.isfinite(size):
+        return size
+    host = x if isinstance(x, np.ndarray) else (x.get() if hasattr(x, "get") else x.detach().cpu().numpy())
+    bad = ~np.isfinite(host)
+    count = int(bad.sum())
+    if count == 0:
+        raise InvalidProblem(
+            f"the norm of {argument} is beyond the largest {host.dtype.name}; divide {argument} by a constant",
+            argument=argument,
+        )
+    first = tuple(int(i) for i in np.unravel_index(int(bad.argmax()), bad.shape))
+    what = "entry is" if count == 1 else "entries are"
+    raise NonFiniteInput(
+        f"{argument} is not finite: {count} {what} NaN or infinite, the first at index {first}; remove or replace them",
+        argument=argument,
+        found=f"{count} non-finite",
+    )
+
+
+def _exponent(size: float, dtype: str) -> int:
+    """Exponent e such that size 2^-e is near one; 0 where no scaling is needed."""
+    limit = _SAFE[dtype]
+    if size == 0.0 or 1.0 / limit <= size <= limit:
+        return 0
+    return math.frexp(size)[1]
+
+
+def _scale(x: Any, exponent: int) -> Any:
+    while exponent:
+        step = max(-1000, min(1000, exponent))
+        x = x * 2.0**-step
+        exponent -= step
+    return x
+
+
+def prepare(problem: Problem, task: Task) -> Prepared:
+    """Checked and scaled operands of a dense problem.
+
+    Raises
+    ------
+    NonFiniteInput
+        If an operand holds NaN or infinity.
+    """
+    A, b, dtype = problem.working()
+    norm_A = _checked_norm("A", A)
+    norm_b = 0.0 if b is None else _checked_norm("b", b)
+    exponent_A, exponent_b = _exponent(norm_A, dtype), _exponent(norm_b, dtype)
+    copied = 0.0
+    if exponent_A:
+        A, norm_A = _scale(A, exponent_A), math.ldexp(norm_A, -exponent_A)
+        copied += task.itemsize * task.m * task.n
+        if task.ridge:
+            task = replace(task, ridge=_ldexp(task.ridge, -2 * exponent_A))
+    if exponent_b:
+        b = _scale(b, exponent_b)
+        copied += task.itemsize * task.m * max(1, task.nrhs)
+    return Prepared(A, b, task, Evidence(norm_fro=norm_A), exponent_A, exponent_b, {}, copied)
+
+
+def _ldexp(value: float, exponent: int) -> float:
+    try:
+        return math.ldexp(value, exponent)
+    except OverflowError as error:
+        raise InvalidProblem(
+            f"ridge = {value!r} is beyond the square of the norm of A by more than float64 holds; x is zero to working"
+            " accuracy",
+            argument="ridge",
+        ) from error
