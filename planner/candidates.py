@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +12,7 @@ from ..cost_models.forecast import Forecast, forecast
 from ..cost_models.price import Unpriced
 from ..primitives.algorithm import Algorithm
 from ..primitives.evidence import Evidence
+from ..primitives.interval import Interval
 from ..primitives.task import Task
 from ..profiles import HardwareProfile
 from .budget import Budget
@@ -22,6 +24,8 @@ SWITCH_MARGIN = 0.03
 # Errors within this factor count as equal when the most accurate answer is wanted.
 _SAME_ERROR = 3.0
 _HOPELESS = 0.5
+# Importing torch for operands of another library, where nothing has done so yet [s].
+_LOADING_TORCH = 1.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,8 @@ def enumerate_entries(
                     )
                 )
                 continue
+            if options.backend == "torch" and "torch" not in sys.modules:
+                priced = replace(priced, seconds=priced.seconds + Interval.around(_LOADING_TORCH, 1.5))
             if corrections and label in corrections:
                 priced = replace(priced, seconds=priced.seconds * corrections[label])
             entries.append(Entry(_judge(label, algorithm, priced, limits), algorithm, options, margin))

@@ -87,6 +87,11 @@ def run_and_certify(
     return outcome, certificate, ran - started, time.perf_counter() - ran
 
 
+def _rank(certificate: Certificate) -> tuple[bool, float, float]:
+    """Order of answers: satisfied before not, then by bound, then by estimate."""
+    return not certificate.satisfied, certificate.bound, certificate.estimate
+
+
 class _Run:
     """The state of one execution: what was tried, the best so far, and what is left of the budget."""
 
@@ -125,7 +130,7 @@ class _Run:
             return False
         self.seconds["run"] += ran
         self.seconds["certify"] += certified
-        if self.best is None or certificate.estimate < self.best[1].estimate:
+        if self.best is None or _rank(certificate) < _rank(self.best[1]):
             self.best = outcome, certificate
         good = certificate.satisfied
         if good and self.budget.accuracy is None and not self.budget.limited and not entry.algorithm.safe:

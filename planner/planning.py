@@ -68,15 +68,17 @@ def machine_of(profile: HardwareProfile | str | Path | None) -> Machine:
         return Machine(loaded, f"the profile {loaded.name!r}")
     found = find_profile()
     if found.source == "shipped":
-        return _scaled_generic(found.profile)
+        return _scaled_generic()
     return Machine(found.profile, f"the profile of this machine, measured {found.profile.created[:10]}")
 
 
 @lru_cache(maxsize=1)
-def _scaled_generic(profile: HardwareProfile) -> Machine:
-    from ..cost_models.measure import spot_check
+def _scaled_generic() -> Machine:
+    from ..cost_models.spot_check import spot_check
+    from ..profiles import generic
 
-    factor, _ = spot_check(profile)
+    profile = generic()
+    factor = spot_check(profile).factor
     return Machine(
         profile.with_scale(factor),
         f"a generic profile scaled by {factor:.2f} after a spot check (run `autonla profile` once for sharper forecasts)",

@@ -11,8 +11,9 @@ upper triangular R such that A R^-1 = U W with U orthonormal and the singular va
   sparse sign sketches with eight nonzeros follow it, which is tested).
 
 Numerically rank-deficient A: singular values below 4 sqrt(n) u sigma_1 are rounding and count as zero, and P projects
-on the remaining directions (a tighter threshold than the max(m, n) eps of gelsd, which may drop directions that matter). A term for rounding is added; when that term decides, the residual and its
-product with A' are computed again in twice the precision.
+on the remaining directions (a tighter threshold than the max(m, n) eps of gelsd, which may drop directions that
+matter); the solution must then be the one of minimum norm. A term for rounding is added; when that term decides, the
+residual and its product with A' are computed again in twice the precision.
 """
 
 from __future__ import annotations
@@ -43,11 +44,16 @@ def _negligible(n: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Embedding:
-    """R (n, n) upper triangular, or the SVD (V, s) of a numerically rank-deficient one; e and where R came from."""
+    """Where ||P r|| is read off, and how far it may be off.
+
+    R (n, n) upper triangular where A has full column rank; else V (n, k) and s (k,), the right singular vectors and
+    values that count, and for wide A the left singular vectors U (m, k) as well.
+    """
 
     R: Any
     V: Any
     s: Any
+    U: Any
     distortion: float
     confidence: float
     method: str
@@ -81,14 +87,14 @@ def _from_matrix(lib: Library, M: Any, task: Task, distortion: float, confidence
         scaled = diagonal / lib.xp.where(norms > 0, norms, lib.xp.ones_like(norms))
         # a small pivot relative to its column says "perhaps rank-deficient": only then is the SVD worth its price
         if float(lib.xp.min(scaled)) > 1e3 * _negligible(task.n):
-            return _Embedding(R, None, None, distortion, confidence, method)
+            return _Embedding(R, None, None, None, distortion, confidence, method)
     else:
         R = M
     _, s, Vh = lib.svd(R)
     keep = int((s > _negligible(task.n) * s[0]).sum()) if s.shape[0] else 0
     if keep == M.shape[1]:
-        return _Embedding(R, None, None, distortion, confidence, method)
-    return _Embedding(None, Vh[:keep].T, s[:keep], distortion, confidence, f"{method}, rank {keep}")
+        return _Embedding(R, None, None, None, distortion, confidence, method)
+    return _Embedding(None, Vh[:keep].T, s[:keep], None, distortion, confidence, f"{method}, rank {keep}")
 
 
 def _embedding(
@@ -105,12 +111,12 @@ def _embedding(
         R = lib.asarray(gram_factor)
         distortion = _gram_distortion(lib, R, pair, task)
         if distortion is not None:
-            return _Embedding(R, None, None, distortion, 1.0, "Gram factor checked by an independent test vector")
+            return _Embedding(R, None, None, None, distortion, 1.0, "Gram factor checked by an independent test vector")
     if task.m < task.n and task.ridge == 0.0:
         # wide: the directions of range(A) themselves
-        U, s, _ = lib.svd(lib.astype(A, "float64"))
+        U, s, Vh = lib.svd(lib.astype(A, "float64"))
         keep = int((s > _negligible(min(task.m, task.n)) * s[0]).sum())
-        return _Embedding(None, U[:, :keep], None, 0.0, 1.0, "singular vectors of A")
+        return _Embedding(None, Vh[:keep].T, s[:keep], U[:, :keep], 0.0, 1.0, "singular vectors of A")
     ready = reuse.get("sketch")
     if ready is not None and ready.kind == "identity":
         R = _with_ridge(lib, lib.asarray(ready.R), task.ridge)
@@ -153,8 +159,8 @@ def _project(lib: Library, embedding: _Embedding, r: Any, g: Any) -> Any:
     """Columns whose norms are ||P r|| up to the distortion."""
     if embedding.R is not None:
         return lib.solve_triangular(embedding.R, g, transpose=True)
-    if embedding.s is None:
-        return lib.rmatmul(embedding.V, r)
+    if embedding.U is not None:
+        return lib.rmatmul(embedding.U, r)
     return lib.rmatmul(embedding.V, g) / embedding.s[:, None]
 
 
@@ -207,26 +213,43 @@ def certify(
     bound, estimate = measured(r, g)
     slack = 2.0 * UNIT * worst(moved + norm_b + norm_r * amplification)
     method = embedding.method
-    if target is not None and bound + slack > target and estimate < 4.0 * target and task.device == "cpu":
+    if target is not None and bound + slack > target and estimate < 4.0 * max(target, slack) and task.device == "cpu":
         from ...primitives.kernels import _numba
 
         host = lib.to_numpy
-        rc = _numba.residual_compensated(host(A), host(X), host(B))
-        gc = lib.asarray(_numba.rmatvec_compensated(host(A), rc)) - task.ridge * X
-        bound, estimate = measured(lib.asarray(rc), gc)
-        slack = 4.0 * UNIT * worst(norm_r + norm_b * UNIT)
+        high, low = _numba.residual_double_double(host(A), host(X), host(B))
+        gradient = lib.asarray(_numba.rmatvec_compensated(host(A), high, low)) - task.ridge * X
+        bound, estimate = measured(lib.asarray(high), gradient)
+        slack = 2.0 * UNIT * worst(norm_b * UNIT + norm_r * amplification * UNIT)
         method += ", residual in twice float64's precision"
     bound += slack
+    outside = _outside_row_space(lib, embedding, X)
+    if outside is not None:
+        why = f"not of minimum norm: {outside}"
+        return Certificate("prediction_error", math.inf, estimate, embedding.confidence, why, target, False)
     satisfied = math.isfinite(bound) and (target is None or bound <= target)
     return Certificate("prediction_error", bound, estimate, embedding.confidence, method, target, satisfied)
+
+
+def _outside_row_space(lib: Library, embedding: _Embedding, X: Any) -> str | None:
+    """Where the solution is not unique: a sentence if X is not the one of minimum norm, which lies in the row space."""
+    if embedding.V is None:
+        return None
+    rest = column_norms(X - lib.matmul(embedding.V, lib.rmatmul(embedding.V, X)))
+    size = column_norms(X)
+    spread = float(embedding.s[0] / embedding.s[-1]) if embedding.s.shape[0] else 1.0
+    allowed = max(1e-8, 100.0 * UNIT * math.sqrt(X.shape[0]) * spread)
+    share = lib.xp.where(size > 0, rest / lib.xp.where(size > 0, size, lib.xp.ones_like(size)), rest)
+    worst = float(lib.xp.max(share))
+    return None if worst <= allowed else f"{worst:.1e} of x is outside the row space of A"
 
 
 def _amplification(lib: Library, embedding: _Embedding) -> float:
     if embedding.R is not None:
         return _inverse_norm(lib, embedding.R)
-    if embedding.s is not None:
-        return float(embedding.s[0] / embedding.s[-1]) if embedding.s.shape[0] else 0.0
-    return 1.0
+    if embedding.U is not None:
+        return 1.0
+    return float(embedding.s[0] / embedding.s[-1]) if embedding.s.shape[0] else 0.0
 
 
 def margin(task: Task, has_gram_factor: bool) -> float:

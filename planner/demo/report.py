@@ -1,0 +1,262 @@
+"""What the demo prints: one block per case, a table at the end. Losses and ties are said as plainly as gains."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from ..candidates import show_bytes, show_seconds
+from ..explanation import _reason as reason
+from ..plans import Candidate, Plan
+from ..problems import LeastSquares, LinearSystem, LowRank, Problem
+from ...profiles import Found
+from ...profiles.errors import AutonlaError
+from ..terminal import show_energy, show_error
+
+if TYPE_CHECKING:
+    from .run import Outcome
+
+_TIE = 1.1  # a ratio of times below this, either way, is called a tie
+_FORECAST_FACTOR = 1.5
+_LABEL = 11
+_MOST_REJECTED = 3
+_MOST_FINDINGS = 4
+
+
+def heading(out: Console) -> None:
+    """The first lines."""
+    out.print(Rule("autonla demo", style="cyan"))
+    out.print(
+        "Each problem is solved under a budget: probed, planned, run and certified. The whole call is timed in turn"
+        " with the calls one would make today (medians), and every error is measured by a separate yardstick."
+    )
+
+
+def before_profile(out: Console) -> None:
+    """Said while the user waits for the measurement."""
+    out.print("This machine has not been profiled yet: measuring it once, at most a minute.", style="dim")
+
+
+def machine(out: Console, found: Found) -> None:
+    """Which profile the forecasts are priced on."""
+    profile = found.profile
+    if found.source == "shipped":
+        out.print(f"profile: a generic one ({'; '.join(found.reasons)}); forecasts are rough", style="yellow", markup=False)
+    else:
+        threads = max(profile.fingerprint.threads.values(), default=1)
+        out.print(
+            f"profile: {profile.name}, {threads} thread{'s' * (threads > 1)}, {profile.rigor}, {profile.created[:10]};"
+            f" energy {'measured' if profile.energy.source == 'measured' else 'modelled'}",
+            style="dim", markup=False,
+        )  # fmt: skip
+
+
+def call_of(problem: Problem, budget: Any) -> str:
+    """The call as one writes it."""
+    options = ""
+    if isinstance(problem, LeastSquares):
+        options = f"A, b, ridge={problem.ridge:g}" if problem.ridge else "A, b"
+    elif isinstance(problem, LinearSystem):
+        options = "A, b"
+    elif isinstance(problem, LowRank):
+        options = "A" + (f", rank={problem.rank}" if problem.rank else "") + (", center=True" if problem.center else "")
+    shown = []
+    for name, value in (("accuracy", budget.accuracy), ("latency", budget.latency), ("memory", budget.memory)):
+        if value is not None:
+            text = {"accuracy": f"{value:g}", "latency": f"{show_seconds(value)!r}", "memory": f"{show_bytes(value)!r}"}
+            shown.append(f"{name}={text[name]}")
+    return f"solve({type(problem).__name__}({options}), Budget({', '.join(shown)}))"
+
+
+def case(out: Console, number: int, total: int, outcome: Outcome) -> None:
+    """The block of one case."""
+    solution, plan = outcome.solution, outcome.solution.plan
+    out.print()
+    out.print(Rule(Text(f"{number} of {total}  {outcome.case.title}", style="bold"), align="left", style="cyan"))
+    _line(out, "data", outcome.case.data, style="dim")
+    _line(out, "call", call_of(outcome.case.problem, outcome.case.budget), style="dim")
+    _lines(out, "probes", _findings(plan))
+    _line(out, "chosen", f"{plan.chosen.title}  {plan.chosen.label}", style="bold")
+    _lines(out, "because", _because(outcome))
+    for attempt in solution.record.attempts[:-1]:
+        _line(out, "tried", f"{attempt.label}: {attempt.outcome}", style="yellow")
+    out.print(_forecast_table(outcome))
+    stages = ", ".join(
+        f"{name} {show_seconds(solution.record.seconds[name])}"
+        for name in ("probe", "plan", "run", "certify")
+        if solution.record.seconds[name] > 0.0
+    )
+    _line(out, "whole call", f"{show_seconds(outcome.seconds)} ({stages})")
+    mark, style = ("✔", "green") if solution.status == "certified" else ("•", "yellow")
+    _line(out, "certificate", f"{mark} {solution.status}: {solution.certificate}", style=style)
+    for timing in outcome.today:
+        verdict, style = compare(timing.seconds, outcome.seconds)
+        text = f"{timing.label} {show_seconds(timing.seconds)}, error {show_error(timing.error)}: "
+        _line(out, "today", f"{text}autonla is {verdict}", style=style)
+
+
+def compare(theirs: float, ours: float) -> tuple[str, str]:
+    """In words how ours compares with theirs, and a colour."""
+    ratio = theirs / ours
+    if ratio >= _TIE:
+        return f"{ratio:.1f}x faster", "green"
+    if ratio <= 1.0 / _TIE:
+        return f"{1.0 / ratio:.1f}x slower", "red"
+    return "as fast", "yellow"
+
+
+def refusal(out: Console, number: int, total: int, title: str, error: AutonlaError) -> None:
+    """A case that could not be solved within its budget."""
+    out.print()
+    out.print(Rule(Text(f"{number} of {total}  {title}", style="bold"), align="left", style="cyan"))
+    _line(out, "refused", f"{type(error).__name__}: {error}", style="red")
+
+
+def _line(out: Console, label: str, text: str, style: str = "") -> None:
+    _lines(out, label, [text], style)
+
+
+def _lines(out: Console, label: str, texts: Iterable[str], style: str = "") -> None:
+    width = max(40, out.width - _LABEL - 2)
+    for text in texts:
+        for piece in textwrap.wrap(text, width) or [""]:
+            out.print(Text.assemble((f"{label:<{_LABEL}} ", "cyan"), (piece, style)), soft_wrap=True)
+            label = ""
+
+
+def _findings(plan: Plan) -> list[str]:
+    findings = plan.evidence.findings
+    if not findings:
+        return ["none was worth its price"]
+    lines = [f"{f.sentence}{f' ({show_seconds(f.seconds)})' if f.seconds else ''}" for f in findings]
+    hidden = len(lines) - _MOST_FINDINGS
+    return lines[:_MOST_FINDINGS] + ([f"and {hidden} more"] if hidden > 0 else [])
+
+
+def _because(outcome: Outcome) -> list[str]:
+    """The reason, the best reasons against other algorithms, and what the budget's point changed."""
+    plan = outcome.solution.plan
+    if any(finding.probe == "none" for finding in plan.evidence.findings):  # the fast path compares nothing
+        return list(plan.notes)
+    lines = [reason(plan), *plan.notes]
+    fit = {c.algorithm for c in plan.candidates if c.feasible} | {plan.chosen.algorithm}
+    rejected = _one_per_algorithm(c for c in plan.candidates if c.algorithm not in fit)
+    lines += [f"not {c.title}: {c.reason}" for c in rejected[:_MOST_REJECTED]]
+    if outcome.relaxed and outcome.case.relaxed is not None:
+        relaxed = call_of(outcome.case.problem, outcome.case.relaxed).rpartition("Budget")[2][:-1]
+        same = " as well" if outcome.relaxed == plan.chosen.label else ""
+        lines.append(f"with Budget{relaxed} it would be {outcome.relaxed}{same}")
+    return lines
+
+
+def _one_per_algorithm(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """The first, hence best, candidate of every algorithm."""
+    first: dict[str, Candidate] = {}
+    for candidate in candidates:
+        first.setdefault(candidate.algorithm, candidate)
+    return list(first.values())
+
+
+def _forecast_table(outcome: Outcome) -> Table:
+    record, forecast = outcome.solution.record, outcome.solution.plan.chosen.forecast
+    run = record.seconds["run"] + record.seconds["certify"]
+    measured = (
+        ("run and certify", "seconds", show_seconds, show_seconds(run)),
+        ("memory", "bytes", show_bytes, _peak(record)),
+        (f"energy ({record.energy_source})", "joules", show_energy, show_energy(record.joules)),
+        ("error", "error", show_error, f"{show_error(outcome.error)}{_rank(outcome)}"),
+    )
+    table = Table.grid(padding=(0, 3, 0, 0))
+    table.add_column(style="cyan", min_width=_LABEL - 2)
+    rows: list[list[str | Text]] = [[""], ["forecast"], [Text("  90 %", style="dim")], ["measured"]]
+    for name, attribute, show, text in measured:
+        table.add_column()
+        interval = None if forecast is None else getattr(forecast, attribute)
+        rows[0].append(Text(name, style="dim"))
+        rows[1].append("-" if interval is None else show(interval.median))
+        rows[2].append("" if interval is None else Text(f"{show(interval.low)} to {show(interval.high)}", style="dim"))
+        rows[3].append(Text(text, style="bold"))
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _peak(record: Any) -> str:
+    return "not measured" if record.peak_bytes is None else show_bytes(record.peak_bytes)
+
+
+def _rank(outcome: Outcome) -> str:
+    problem, value = outcome.case.problem, outcome.solution.value
+    return f", rank {len(value.s)}" if isinstance(problem, LowRank) and problem.rank is None else ""
+
+
+def summary(
+    out: Console, outcomes: list[Outcome], refused: list[tuple[str, str]], picture: Path | None, seconds: float
+) -> None:
+    """The table of all cases and what it adds up to."""
+    out.print()
+    out.print(Rule("summary", style="cyan"))
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name, justify in (
+        ("problem", "left"), ("chosen", "left"), ("forecast", "right"), ("measured", "right"),
+        ("whole call", "right"), ("certified", "right"), ("today", "right"), ("", "left"),
+    ):  # fmt: skip
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for outcome in outcomes:
+        table.add_row(*_summary_row(outcome))
+    out.print(table)
+    out.print()
+    for line in totals(outcomes, refused):
+        out.print(line, markup=False)
+    if picture is not None:
+        out.print(f"the frontier of candidates, time against error: {picture}", style="bold", markup=False, soft_wrap=True)
+    out.print(f"the demo took {seconds:.0f} s", style="dim")
+
+
+def _summary_row(outcome: Outcome) -> list[Text]:
+    solution, forecast = outcome.solution, outcome.solution.plan.chosen.forecast
+    record = solution.record
+    best = min(outcome.today, key=lambda timing: timing.seconds)
+    verdict, style = compare(best.seconds, outcome.seconds)
+    certified = "green" if solution.status == "certified" else "yellow"
+    return [
+        Text(outcome.name),
+        Text(solution.plan.chosen.algorithm.replace("_", " ")),
+        Text("-" if forecast is None else show_seconds(forecast.seconds.median)),
+        Text(show_seconds(record.seconds["run"] + record.seconds["certify"])),
+        Text(show_seconds(outcome.seconds)),
+        Text(f"≤ {solution.certificate.bound:.0e}", style=certified),
+        Text(show_seconds(best.seconds)),
+        Text(verdict, style=style),
+    ]
+
+
+def totals(outcomes: list[Outcome], refused: list[tuple[str, str]]) -> list[str]:
+    """Certified answers, speed against the fastest of today's calls, quality of the forecasts of time."""
+    certified = sum(o.solution.status == "certified" for o in outcomes)
+    ratios = [min(t.seconds for t in o.today) / o.seconds for o in outcomes]
+    faster = sum(r >= _TIE for r in ratios)
+    slower = sum(r <= 1.0 / _TIE for r in ratios)
+    near = total = 0
+    for outcome in outcomes:
+        forecast, record = outcome.solution.plan.chosen.forecast, outcome.solution.record
+        if forecast is None or len(record.attempts) != 1:
+            continue
+        ratio = (record.seconds["run"] + record.seconds["certify"]) / forecast.seconds.median
+        near += 1.0 / _FORECAST_FACTOR <= ratio <= _FORECAST_FACTOR
+        total += 1
+    lines = [
+        f"{certified} of {len(outcomes)} answers certified"
+        + (f", {len(refused)} problems refused within their budget" if refused else ""),
+        f"against the fastest of today's calls: {faster} faster, {len(ratios) - faster - slower} as fast, {slower} slower",
+    ]
+    if total:
+        lines.append(f"forecast time within a factor {_FORECAST_FACTOR:g} of measured: {near} of {total}")
+    return lines

@@ -1,0 +1,212 @@
+"""Runs the demo: every case solved, timed beside today's calls, reported; the frontier drawn at the end."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from .. import plan, race, solve
+from ...profiles import Found, find
+from ...profiles.errors import AutonlaError
+from ..solution import Solution
+from ..terminal import console, measure
+from . import report
+from .picture import draw
+from .problems import Case, Sizes, Today, entries
+
+_SLOW = 3.0  # a call that takes longer is run once [s]
+_SETTLE = 0.05  # idle threads of one library's pool spin for a while and would disturb the next call [s]
+_RUNS = 3
+_RUNS_WHEN_FAST = 7
+_FAST = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One of today's calls: median time [s] and error by the demo's yardstick."""
+
+    label: str
+    seconds: float
+    error: float
+    runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one case.
+
+    Attributes
+    ----------
+    name : str
+        The case in a few words.
+    solution : Solution
+        Of the run with the median time.
+    seconds : float
+        Median of the whole call `solve` [s], by the demo's clock.
+    error : float
+        By the demo's yardstick.
+    relaxed : str
+        What would be chosen under the case's relaxed budget; empty where there is none.
+    raced : table or None
+        Every feasible candidate, run.
+    """
+
+    name: str
+    case: Case
+    solution: Solution
+    seconds: float
+    error: float
+    runs: int
+    today: tuple[Timing, ...]
+    relaxed: str
+    raced: Any
+
+
+def run_demo(
+    folder: str | Path = "autonla-demo",
+    *,
+    quick: bool = False,
+    measure_profile: bool = True,
+    out: Console | None = None,
+) -> list[Outcome]:
+    """Solve every case, print what happened, and save the picture of two frontiers.
+
+    Parameters
+    ----------
+    folder : path
+        Created where missing; ``frontier.png`` is written there.
+    quick : bool
+        Small problems, and no measurement of the machine.
+    measure_profile : bool
+        Measure the quick profile first, and save it, where the user has none.
+
+    Returns
+    -------
+    list of Outcome
+        Of the cases that could be solved.
+
+    Raises
+    ------
+    AutonlaError
+        If no profile can be used or the folder cannot be written.
+    """
+    out = out or console()
+    folder = _made(Path(folder))
+    began = time.perf_counter()
+    report.heading(out)
+    report.machine(out, _profile(out, measure_profile and not quick))
+    cases = list(entries(Sizes.quick() if quick else Sizes()))
+    outcomes: list[Outcome] = []
+    refused: list[tuple[str, str]] = []
+    columns = (TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=out, transient=True) as bar:
+        task = bar.add_task("", total=len(cases) + 1)
+        for number, entry in enumerate(cases, 1):
+            say: Callable[[str], None] = (
+                lambda what, title=entry.title: bar.update(  # noqa: E731
+                    task, description=f"{title}: {what}"[:44]
+                )
+            )
+            try:
+                say("data")
+                case = entry.build()
+                outcome = _run(entry.title, case, say)
+            except AutonlaError as error:
+                refused.append((entry.title, str(error)))
+                report.refusal(bar.console, number, len(cases), entry.title, error)
+            else:
+                outcomes.append(outcome)
+                report.case(bar.console, number, len(cases), outcome)
+            bar.advance(task)
+            gc.collect()
+        bar.update(task, description="picture")
+        raced = [outcome for outcome in outcomes if outcome.raced is not None]
+        picture = draw(raced, folder / "frontier.png") if raced else None
+    report.summary(out, outcomes, refused, picture, time.perf_counter() - began)
+    return outcomes
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AutonlaError(f"{folder}: cannot be made ({error.strerror}); choose another --output") from error
+    return folder
+
+
+def _profile(out: Console, allowed: bool) -> Found:
+    """The profile to plan with, measured first where the user has none."""
+    found = find()
+    if found.source != "shipped" or not allowed:
+        return found
+    report.before_profile(out)
+    measure(out, "quick")
+    return find()
+
+
+def _run(name: str, case: Case, say: Callable[[str], None]) -> Outcome:
+    say("solve")
+    ours = [
+        _timed(lambda: solve(case.problem, case.budget, rng=0))
+    ]  # also compiles what is compiled at first use
+    theirs: list[list[float]] = []
+    values: list[Any] = []
+    for today in case.today:
+        say(today.label)
+        seconds, result = _timed(today.call)
+        theirs.append([seconds])
+        values.append(today.value(result))
+        del result
+    ours = _interleaved(case, ours, theirs, say)
+    ours.sort(key=lambda run: run[0])
+    seconds, solution = ours[(len(ours) - 1) // 2]
+    say("errors")
+    timings = tuple(
+        Timing(today.label, statistics.median(runs), case.error(value), len(runs))
+        for today, runs, value in zip(case.today, theirs, values, strict=True)
+    )
+    relaxed = plan(case.problem, case.relaxed, rng=0).chosen.label if case.relaxed is not None else ""
+    raced = None
+    if case.frontier:
+        say("race of all candidates")
+        raced = race(case.problem, case.budget)
+    return Outcome(name, case, solution, seconds, case.error(solution.value), len(ours), timings, relaxed, raced)
+
+
+def _interleaved(
+    case: Case, ours: list[tuple[float, Solution]], theirs: list[list[float]], say: Callable[[str], None]
+) -> list[tuple[float, Solution]]:
+    """Runs of ours after the first, which warmed up; those of today's calls are written into `theirs`.
+
+    Turn by turn, so that a disturbance of the machine hits all alike.
+    """
+    slowest = max([ours[0][0], *(runs[0] for runs in theirs)])
+    turns = _RUNS_WHEN_FAST if slowest < _FAST else _RUNS
+    for turn in range(turns):
+        say(f"run {turn + 1} of {turns}")
+        if turn == 0 or ours[-1][0] <= _SLOW:
+            run = _timed(lambda: solve(case.problem, case.budget, rng=0))
+            ours = [run] if turn == 0 else [*ours, run]
+        for today, runs in zip(case.today, theirs, strict=True):
+            if runs[-1] <= _SLOW:
+                seconds, _ = _timed(today.call)
+                runs[:] = [seconds] if turn == 0 else [*runs, seconds]
+    return ours
+
+
+def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    time.sleep(_SETTLE)
+    began = time.perf_counter()
+    result = call()
+    return time.perf_counter() - began, result
+
+
+__all__ = ["Outcome", "Timing", "Today", "run_demo"]
