@@ -161,8 +161,10 @@ def _ordered(entries: list[Entry], limits: Limits) -> list[Entry]:
     """Expected costs filled in and entries sorted: feasible by cost, then infeasible by forecast seconds."""
     by_error = limits.minimize == "error" or (not limits.accuracy_given and limits.latency is not None)
     feasible = [e for e in entries if e.candidate.feasible]
-    trusted = [e for e in feasible if e.candidate.failure <= 0.05] or feasible
-    fallback = min((_price(e.candidate, limits.minimize) for e in trusted), default=0.0)
+    # What a failure costs must not shrink with the budget: limits do not count here.
+    known = [e.candidate for e in entries if e.candidate.forecast is not None]
+    trusted = [_price(c, limits.minimize) for c in known if c.failure <= 0.05]
+    fallback = min(trusted) if trusted else max((_price(c, limits.minimize) for c in known), default=0.0)
     priced: list[Entry] = []
     for entry in entries:
         candidate = entry.candidate

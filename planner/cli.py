@@ -241,6 +241,7 @@ def profile_command(
         raise typer.BadParameter(f"{rigor!r} is not one of {', '.join(RIGORS)}", param_hint="--rigor")
     out = console()
     profile, path = measure(out, rigor, output)
+    out.print(f"{profile.name}: the best rates that were measured", style="bold", markup=False)
     out.print(profile_table(profile))
     for line in disabled(profile):
         out.print(f"not used: {line}", style="dim", markup=False, soft_wrap=True)

@@ -15,7 +15,18 @@ if TYPE_CHECKING:
 
 _SMALLEST_ERROR = 1e-17
 _GREY, _CHOSEN, _ASKED = "#a9a9a9", "#c8102e", "#2a9d4a"
-_PALETTE = ("#1f6fb4", "#e08214", "#7b3fa0", "#138d75", "#b5651d", "#d6579b", "#5d6d7e", "#8e9b00", "#17a2c9", "#6b4c3b")
+_PALETTE = (
+    "#1f6fb4",
+    "#e08214",
+    "#7b3fa0",
+    "#138d75",
+    "#b5651d",
+    "#d6579b",
+    "#5d6d7e",
+    "#8e9b00",
+    "#17a2c9",
+    "#6b4c3b",
+)
 _PANEL, _TOP, _AXES, _ROW = 7.4, 1.25, 5.0, 0.172  # [inch]
 _LABEL_WIDTH = 58
 

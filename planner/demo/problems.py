@@ -84,19 +84,19 @@ class Entry:
 
 def entries(sizes: Sizes) -> Iterator[Entry]:
     """Every case of the demo, in the order in which it is shown."""
-    m, n = sizes.tall
-    yield Entry("regression at 1e-8", lambda: _regression(sizes, 1e-8, frontier=True))
-    yield Entry("the same, 10 % is enough", lambda: _regression(sizes, 0.1))
-    yield Entry("ill-conditioned regression, little memory", lambda: _little_memory(sizes))
+    square = f"{sizes.square} x {sizes.square}"
+    yield Entry("regression to 1e-8", lambda: _regression(sizes, 1e-8, frontier=True))
+    yield Entry("regression, 10 % will do", lambda: _regression(sizes, 0.1))
+    yield Entry(f"regression in {sizes.memory}", lambda: _little_memory(sizes))
     yield Entry("diabetes, cubic features", _diabetes)
     yield Entry("breast cancer, ridge", _ridge)
-    yield Entry("linear system, well-conditioned", lambda: _linear_system(sizes, 0))
-    yield Entry("linear system, condition 1e12", lambda: _linear_system(sizes, 12))
+    yield Entry(f"{square}, easy", lambda: _linear_system(sizes, 0))
+    yield Entry(f"{square}, condition 1e12", lambda: _linear_system(sizes, 12))
     yield Entry("kernel ridge on digits", lambda: _kernel_ridge(sizes))
-    yield Entry(f"rank {sizes.rank} of a decaying spectrum", lambda: _low_rank(sizes))
-    yield Entry("the best within " + sizes.latency, lambda: _latency(sizes))
+    yield Entry(f"rank {sizes.rank} of {sizes.low_rank} x {sizes.low_rank}", lambda: _low_rank(sizes))
+    yield Entry(f"the same in {sizes.latency}", lambda: _latency(sizes))
     yield Entry("photograph to 5 %", _photograph)
-    yield Entry("digits, principal components", lambda: _digits_pca(sizes))
+    yield Entry("components of digits", lambda: _digits_pca(sizes))
 
 
 # --- least squares
@@ -120,9 +120,7 @@ def _lstsq(A: np.ndarray, b: np.ndarray) -> Today:
 
 
 def _recipe(m: int, n: int, decades: int) -> str:
-    return (
-        f"A = Q diag(s) V', {m} x {n}, s from 1 down to 1e-{decades}; b = A x + noise half as large (seed 1)"
-    )
+    return f"A = Q diag(s) V', {m} x {n}, s from 1 down to 1e-{decades}; b = A x + noise half as large (seed 1)"
 
 
 def _regression(sizes: Sizes, accuracy: float, frontier: bool = False) -> Case:
@@ -217,7 +215,9 @@ def _linear_system(sizes: Sizes, decades: int) -> Case:
     n, rng = sizes.square, np.random.default_rng(2)
     if decades:
         A = _reflected(np.diag(np.logspace(0, -decades, n)), rng)
-        data = f"singular values from 1 down to 1e-{decades}, mixed by eight random reflections from either side (seed 2)"
+        data = (
+            f"singular values from 1 down to 1e-{decades}, mixed by eight random reflections from either side (seed 2)"
+        )
         name = f"condition 1e{decades}"
     else:
         A = rng.standard_normal((n, n)) / np.sqrt(n)
@@ -340,10 +340,10 @@ def _digits_pca(sizes: Sizes) -> Case:
         return scores / size, size, pca.components_
 
     return Case(
-        title=f"Ten principal components of {X.shape[0]} x {X.shape[1]}, to 1e-6 of the best",
+        title=f"Ten principal components of {X.shape[0]} x {X.shape[1]}, to 1e-4 of the best",
         data="scikit-learn's digits",
         problem=LowRank(X, rank=k, center=True),
-        budget=Budget(accuracy=1e-6),
+        budget=Budget(accuracy=1e-4),
         error=relative_frobenius(centred, best_error(s, k)),
         today=(Today("sklearn PCA", lambda: PCA(k).fit(X), factors),),
     )

@@ -48,7 +48,9 @@ def machine(out: Console, found: Found) -> None:
     """Which profile the forecasts are priced on."""
     profile = found.profile
     if found.source == "shipped":
-        out.print(f"profile: a generic one ({'; '.join(found.reasons)}); forecasts are rough", style="yellow", markup=False)
+        out.print(
+            f"profile: a generic one ({'; '.join(found.reasons)}); forecasts are rough", style="yellow", markup=False
+        )
     else:
         threads = max(profile.fingerprint.threads.values(), default=1)
         out.print(
@@ -205,37 +207,48 @@ def summary(
     out.print(Rule("summary", style="cyan"))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name, justify in (
-        ("problem", "left"), ("chosen", "left"), ("forecast", "right"), ("measured", "right"),
-        ("whole call", "right"), ("certified", "right"), ("today", "right"), ("", "left"),
+        ("problem", "left"), ("chosen", "left"), ("autonla", "right"), ("today", "right"), ("autonla is", "left"),
+        ("certified", "right"), ("time/forecast", "right"),
     ):  # fmt: skip
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for outcome in outcomes:
         table.add_row(*_summary_row(outcome))
+    for name, error in refused:
+        table.add_row(Text(name), Text(f"refused: {error}".split(":")[0], style="red"))
     out.print(table)
     out.print()
     for line in totals(outcomes, refused):
         out.print(line, markup=False)
     if picture is not None:
-        out.print(f"the frontier of candidates, time against error: {picture}", style="bold", markup=False, soft_wrap=True)
+        out.print(
+            f"the frontier of candidates, time against error: {picture}", style="bold", markup=False, soft_wrap=True
+        )
     out.print(f"the demo took {seconds:.0f} s", style="dim")
 
 
 def _summary_row(outcome: Outcome) -> list[Text]:
-    solution, forecast = outcome.solution, outcome.solution.plan.chosen.forecast
-    record = solution.record
+    solution = outcome.solution
     best = min(outcome.today, key=lambda timing: timing.seconds)
     verdict, style = compare(best.seconds, outcome.seconds)
-    certified = "green" if solution.status == "certified" else "yellow"
+    ratio = _time_over_forecast(outcome)
+    near = ratio is not None and 1.0 / _FORECAST_FACTOR <= ratio <= _FORECAST_FACTOR
     return [
         Text(outcome.name),
-        Text(solution.plan.chosen.algorithm.replace("_", " ")),
-        Text("-" if forecast is None else show_seconds(forecast.seconds.median)),
-        Text(show_seconds(record.seconds["run"] + record.seconds["certify"])),
+        Text(solution.record.attempts[-1].label.partition("[")[0].partition("(")[0].replace("_", " ")),
         Text(show_seconds(outcome.seconds)),
-        Text(f"≤ {solution.certificate.bound:.0e}", style=certified),
         Text(show_seconds(best.seconds)),
         Text(verdict, style=style),
+        Text(f"≤ {solution.certificate.bound:.0e}", style="green" if solution.status == "certified" else "yellow"),
+        Text("-" if ratio is None else f"{ratio:.2g}", style="" if near else "yellow"),
     ]
+
+
+def _time_over_forecast(outcome: Outcome) -> float | None:
+    """Measured over forecast time of running and certifying; None where the first choice was not the last."""
+    forecast, record = outcome.solution.plan.chosen.forecast, outcome.solution.record
+    if forecast is None or len(record.attempts) != 1:
+        return None
+    return (record.seconds["run"] + record.seconds["certify"]) / forecast.seconds.median
 
 
 def totals(outcomes: list[Outcome], refused: list[tuple[str, str]]) -> list[str]:
@@ -244,19 +257,13 @@ def totals(outcomes: list[Outcome], refused: list[tuple[str, str]]) -> list[str]
     ratios = [min(t.seconds for t in o.today) / o.seconds for o in outcomes]
     faster = sum(r >= _TIE for r in ratios)
     slower = sum(r <= 1.0 / _TIE for r in ratios)
-    near = total = 0
-    for outcome in outcomes:
-        forecast, record = outcome.solution.plan.chosen.forecast, outcome.solution.record
-        if forecast is None or len(record.attempts) != 1:
-            continue
-        ratio = (record.seconds["run"] + record.seconds["certify"]) / forecast.seconds.median
-        near += 1.0 / _FORECAST_FACTOR <= ratio <= _FORECAST_FACTOR
-        total += 1
+    forecasts = [ratio for o in outcomes if (ratio := _time_over_forecast(o)) is not None]
+    near = sum(1.0 / _FORECAST_FACTOR <= ratio <= _FORECAST_FACTOR for ratio in forecasts)
     lines = [
         f"{certified} of {len(outcomes)} answers certified"
         + (f", {len(refused)} problems refused within their budget" if refused else ""),
         f"against the fastest of today's calls: {faster} faster, {len(ratios) - faster - slower} as fast, {slower} slower",
     ]
-    if total:
-        lines.append(f"forecast time within a factor {_FORECAST_FACTOR:g} of measured: {near} of {total}")
+    if forecasts:
+        lines.append(f"measured time within a factor {_FORECAST_FACTOR:g} of forecast: {near} of {len(forecasts)}")
     return lines

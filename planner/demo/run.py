@@ -118,7 +118,7 @@ def run_demo(
             try:
                 say("data")
                 case = entry.build()
-                outcome = _run(entry.title, case, say)
+                outcome = _run(entry.title, case, 1 if quick else None, say)
             except AutonlaError as error:
                 refused.append((entry.title, str(error)))
                 report.refusal(bar.console, number, len(cases), entry.title, error)
@@ -152,11 +152,9 @@ def _profile(out: Console, allowed: bool) -> Found:
     return find()
 
 
-def _run(name: str, case: Case, say: Callable[[str], None]) -> Outcome:
+def _run(name: str, case: Case, turns: int | None, say: Callable[[str], None]) -> Outcome:
     say("solve")
-    ours = [
-        _timed(lambda: solve(case.problem, case.budget, rng=0))
-    ]  # also compiles what is compiled at first use
+    ours = [_timed(lambda: solve(case.problem, case.budget, rng=0))]  # also compiles what is compiled at first use
     theirs: list[list[float]] = []
     values: list[Any] = []
     for today in case.today:
@@ -165,7 +163,7 @@ def _run(name: str, case: Case, say: Callable[[str], None]) -> Outcome:
         theirs.append([seconds])
         values.append(today.value(result))
         del result
-    ours = _interleaved(case, ours, theirs, say)
+    ours = _interleaved(case, ours, theirs, turns, say)
     ours.sort(key=lambda run: run[0])
     seconds, solution = ours[(len(ours) - 1) // 2]
     say("errors")
@@ -182,14 +180,15 @@ def _run(name: str, case: Case, say: Callable[[str], None]) -> Outcome:
 
 
 def _interleaved(
-    case: Case, ours: list[tuple[float, Solution]], theirs: list[list[float]], say: Callable[[str], None]
-) -> list[tuple[float, Solution]]:
+    case: Case, ours: list[tuple[float, Solution]], theirs: list[list[float]], turns: int | None,
+    say: Callable[[str], None],
+) -> list[tuple[float, Solution]]:  # fmt: skip
     """Runs of ours after the first, which warmed up; those of today's calls are written into `theirs`.
 
     Turn by turn, so that a disturbance of the machine hits all alike.
     """
     slowest = max([ours[0][0], *(runs[0] for runs in theirs)])
-    turns = _RUNS_WHEN_FAST if slowest < _FAST else _RUNS
+    turns = turns or (_RUNS_WHEN_FAST if slowest < _FAST else _RUNS)
     for turn in range(turns):
         say(f"run {turn + 1} of {turns}")
         if turn == 0 or ours[-1][0] <= _SLOW:
