@@ -1,0 +1,109 @@
+"""Least squares by the singular value decomposition: the answer that needs no assumption.
+
+Singular values below max(m, n) eps sigma_1 count as zero, and the solution of minimum norm is returned; without ridge
+this is LAPACK's gelsd (what `numpy.linalg.lstsq` calls). With ridge the filter factors s / (s^2 + ridge) replace 1 / s.
+
+Cost: about 4 m n^2 + 8 n^3 flops; a copy of A, with ridge (or off the CPU) its singular vectors as well.
+Guarantee: backward stable for every rank. Reference: Golub and Kahan, SIAM J. Numer. Anal. B 2 (1965), 205-224;
+LAPACK Users' Guide, gelsd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..algorithm import Algorithm, Outcome
+from ..backends import backends_for
+from ..evidence import Evidence
+from ..interval import Interval
+from ..kernels import library
+from ..task import UNIT_ROUNDOFF, Task
+from ..work import Calls, Work
+from ._rounding import SVD, stable_error, truncation_error
+from ._shared import size
+
+Array = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Where it runs."""
+
+    backend: str = "numpy"
+    dtype: str = "float64"
+
+
+def options(task: Task, evidence: Evidence) -> Iterator[Options]:
+    """One setting per library, numpy first: `numpy.linalg.lstsq` is the routine that a user would call."""
+    for backend in backends_for(task, ("numpy", "scipy", "torch")):
+        yield Options(backend, task.dtype)
+
+
+def applies(task: Task, evidence: Evidence, options: Options) -> str | None:
+    """Always."""
+    return None
+
+
+def solve(
+    A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]
+) -> Outcome:
+    """Minimum-norm solution of min ||b - A x||^2 + ridge ||x||^2; A : (m, n), b : (m,) or (m, r)."""
+    lib = library(options.backend)
+    A, b = lib.asarray(A), lib.asarray(b)
+    if _by_gelsd(task):
+        return Outcome(lib.lstsq_svd(A, b))
+    U, s, Vh = lib.svd(A)
+    largest = (float(s[0]) ** 2 + task.ridge) ** 0.5 if s.shape[0] else 0.0
+    threshold = max(task.m, task.n) * 2.0 * UNIT_ROUNDOFF[task.dtype] * largest
+    kept = lib.xp.sqrt(s * s + task.ridge) > threshold
+    safe = lib.xp.where(kept, s, lib.xp.ones_like(s))
+    filters = lib.xp.where(kept, safe / (safe * safe + task.ridge), lib.xp.zeros_like(s))
+    c = U.T @ b
+    x = Vh.T @ (filters * c if b.ndim == 1 else filters[:, None] * c)
+    return Outcome(x, details={"rank": int(lib.xp.sum(kept))})
+
+
+def work(task: Task, evidence: Evidence, options: Options) -> Work:
+    """One gelsd, or one SVD and three thin products."""
+    m, n, r = task.m, task.n, task.nrhs
+    k = Calls(options.backend, options.dtype)
+    p, q = max(m, n), min(m, n)
+    if _by_gelsd(task):
+        copies = m * n + 2 * p * r + 3 * q * q
+        if options.backend == "numpy":
+            copies += m * n * (1 if m < n else 0)
+        return Work((k("gelsd", m, n, r),), size(options.dtype, copies))
+    factors = 2 * m * n + m * q + 5 * q * q
+    return Work(
+        (k("gesdd", m, n), k("gemm", q, r, m), k("gemm", n, r, q)),
+        size(options.dtype, factors + m * q + q * n, (p + 2 * q) * r),
+    )
+
+
+def error(task: Task, evidence: Evidence, options: Options) -> Interval:
+    """u (c1 ||A|| ||x*|| / ||b|| + c2 cond ||r|| / ||b||), and what the threshold cuts off.
+
+    `numpy.linalg.lstsq` computes in float64 whatever the dtype.
+    """
+    dtype = "float64" if options.backend == "numpy" else options.dtype
+    return stable_error(task, evidence, dtype, SVD) + truncation_error(task, evidence)
+
+
+def _by_gelsd(task: Task) -> bool:
+    return task.ridge == 0.0 and task.device == "cpu" and task.library != "cupy"
+
+
+ALGORITHM = Algorithm(
+    kind="least_squares",
+    name="svd",
+    title="singular value decomposition",
+    reference="Golub and Kahan (1965); LAPACK gelsd",
+    options=options,
+    applies=applies,
+    work=work,
+    error=error,
+    solve=solve,
+    safe=True,
+)

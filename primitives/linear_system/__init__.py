@@ -1,0 +1,21 @@
+"""Algorithms for square dense systems A x = b. One file each; adding one is adding a file and a line here."""
+
+from __future__ import annotations
+
+from ..algorithm import Algorithm
+from . import banded, cholesky, diagonal, ldlt, lu, mixed_cholesky, mixed_lu, qr, triangular
+from ._common import Disposable
+
+__all__ = ["ALGORITHMS", "Disposable"]
+
+ALGORITHMS: tuple[Algorithm, ...] = (
+    diagonal.ALGORITHM,
+    triangular.ALGORITHM,
+    banded.ALGORITHM,
+    mixed_cholesky.ALGORITHM,
+    cholesky.ALGORITHM,
+    ldlt.ALGORITHM,
+    mixed_lu.ALGORITHM,
+    lu.ALGORITHM,
+    qr.ALGORITHM,
+)

@@ -1,0 +1,98 @@
+"""LU in float32, refined to float64 accuracy.
+
+Cost: 2/3 n^3 flops in float32 instead of float64, plus a product with A and two triangular solves a correction.
+Converges while the condition number is below about 1e7 / sqrt(n), see `_refine`; beyond that the first correction
+shows it and this is a Breakdown, at the price of the float32 factorization.
+
+Reference: Langou et al. 2006, doi:10.1145/1188455.1188573 (LAPACK's dsgesv).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..algorithm import Algorithm, Outcome
+from ..backends import backends_for
+from ..evidence import Evidence
+from ..interval import Interval
+from ..kernels import library
+from ..task import Task
+from ..work import Calls, Work
+from ._common import Factor, Settings, square, stored_factor
+from ._refine import (
+    forecast_corrections,
+    operand,
+    refine,
+    refinement_bytes,
+    refinement_calls,
+    refinement_error,
+    single_copy,
+    too_ill_conditioned,
+)
+
+
+def options(task: Task, evidence: Evidence) -> Iterator[Settings]:
+    """SciPy and torch: numpy factors float32 matrices in float64."""
+    for backend in backends_for(task, ("scipy", "torch")):
+        yield Settings(backend, "float32")
+
+
+def applies(task: Task, evidence: Evidence, options: Settings) -> str | None:
+    """Square float64 matrices not known to be ill-conditioned."""
+    return square(task) or too_ill_conditioned(task, evidence)
+
+
+def work(task: Task, evidence: Evidence, options: Settings) -> Work:
+    """A cast, a float32 factorization in place, and the corrections."""
+    n, k = task.n, Calls(options.backend, "float32")
+    solves = 1.0 + forecast_corrections(task, evidence)
+    copies = 2.0 if options.backend == "torch" else 1.0  # torch factors a copy of the cast copy
+    return Work(
+        (
+            k("cast", n, n),
+            k("getrf", n),
+            k("getrs", n, task.nrhs, count=solves),
+            *refinement_calls(task, evidence, options.backend),
+        ),
+        copies * n * n * 4 + refinement_bytes(task) + 8.0 * n,
+    )
+
+
+def error(task: Task, evidence: Evidence, options: Settings) -> Interval:
+    """As refined."""
+    return refinement_error(task, evidence)
+
+
+def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
+    """x refined to half the target. Raises Breakdown when the corrections do not shrink."""
+    lib = library(options.backend)
+    A, b = operand(lib, A), lib.astype(lib.asarray(b), "float64")
+    factor = stored_factor(reuse, "mixed_lu", options)
+    if factor is None:
+        single, own = single_copy(lib, A, reuse)
+        factor = lib.lu_factor(single, overwrite=own)
+        del single
+    refined = refine(lib, A, b, lambda r: lib.lu_solve(factor, r), task, evidence)
+    return Outcome(
+        refined.x,
+        {"factor": Factor("mixed_lu", options, factor)},
+        {
+            "corrections": refined.corrections,
+            "contraction": refined.contraction,
+            "backward_error": refined.backward_error,
+        },
+    )
+
+
+ALGORITHM = Algorithm(
+    kind="linear_system",
+    name="mixed_lu",
+    title="float32 LU, refined to float64",
+    reference="Langou et al. 2006, doi:10.1145/1188455.1188573",
+    options=options,
+    applies=applies,
+    work=work,
+    error=error,
+    solve=solve,
+)

@@ -1,0 +1,243 @@
+"""A lower bound on the best rank-k error from computed quantities: the certificate that an approximation is optimal.
+
+Let Q (m, l) be orthonormal, B = Q'A, E = A - QB, and M = A A', whose k largest eigenvalues sum to
+||A||_F^2 - ||A - A_k||_F^2. In the basis [Q, Qperp]
+
+    M = [ T  C' ]      T = B B',   C = Qperp' A B',   D = Qperp' A A' Qperp,   lambda_max(D) = ||E||_2^2 <= d.
+        [ C  D  ]
+
+Theorem. For every delta > 0, M <= diag(T + C'C / delta, (d + delta) I) in the Loewner order; hence for each i the
+i-th largest eigenvalue of M is at most the i-th largest of eig(T + C'C / delta) merged with m - l copies of d + delta.
+
+Proof. With X = [C / sqrt(delta), -sqrt(delta) I],
+
+    diag(T + C'C / delta, D + delta I) - M = [ C'C / delta   -C' ; -C   delta I ] = X'X >= 0,
+
+and D <= d I. Eigenvalues are monotone in the Loewner order (Weyl). As it holds for every delta, each eigenvalue may
+take the smallest of the bounds that a grid of delta gives.  []
+
+So ||A - A_k||_F^2 >= ||A||_F^2 - sum_{i<=k} bound_i. It needs one more product, A B', and d.
+
+The second bound needs neither: the singular values of B interlace those of A, sigma_j(B) <= sigma_j(A), hence
+||A - A_k||_F^2 >= sum_{j>k} sigma_j(B)^2. It loses nothing to cancellation and is sharp when the spectrum falls fast.
+
+A bound d that holds with a stated probability: let Omega (n, r) be standard normal and independent of Q, and v the
+leading right singular vector of E. For any odd polynomial phi, ||phi(E) Omega||_2 >= phi(||E||_2) ||v'Omega||_2, and
+||v'Omega||^2 is chi-squared with r degrees of freedom: at least c with probability 1 - p, where c is its p-quantile.
+On that one event the inequality holds for every phi at once, so that phi may be chosen after the fact: the scaled
+Chebyshev polynomials phi(s) = T_(2t+1)(s / a), whose inverse beyond a is a cosh(arccosh(.) / (2t+1)), with the best a.
+Chebyshev and block where Halko, Martinsson, Tropp, SIAM Rev. 53 (2011), lemma 4.1, has powers and single vectors.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy.special import gammaincinv
+
+from .. import norms
+from ..task import UNIT_ROUNDOFF, Task
+from ..work import Calls, KernelCall, Work
+from . import _shared as shared
+from .range_basis import Products, test_matrix
+
+Array = Any
+
+TEST_VECTORS = 12
+STEPS = 2  # t: 2 t + 1 products with E
+_SEED = 0xD1B54A32D192ED03  # apart from every seed that the algorithms use
+_DELTAS = np.geomspace(1e-4, 1e4, 41)
+
+
+def best_rank_k_lower_bound(
+    products: Products,
+    Q: Array,
+    B: Array,
+    k: int,
+    norm_fro: float,
+    seed: int,
+    failure_probability: float,
+    steps: int = STEPS,
+) -> float:
+    """A number that ||A - A_k||_F exceeds, up to rounding, with probability 1 - failure_probability.
+
+    Parameters
+    ----------
+    products : Products
+        A, in the library of Q.
+    Q : (m, l) array
+        Orthonormal columns, l >= 1. Any will do: the bound is valid whatever they are, and sharp when they hold the
+        leading left singular vectors.
+    B : (l, n) array
+        Q'A.
+    k : int
+        Rank.
+    norm_fro : float
+        ||A||_F to working accuracy.
+    seed : int
+        Of the vectors that bound ||E||_2; Q must not depend on them (the algorithms' seeds are kept apart).
+    failure_probability : float
+        In (0, 1).
+    steps : int
+        t of the bound on ||E||_2.
+
+    Returns
+    -------
+    float
+        At least 0.
+    """
+    m, n = products.shape
+    l = Q.shape[1]
+    if k >= min(m, n):
+        return 0.0
+    lib = products.lib
+    r = min(TEST_VECTORS, n)
+    Omega = test_matrix(products, r, (seed ^ _SEED) & (2**64 - 1))
+    W = products.matmul(lib.xp.concat([B.T, Omega], axis=1))
+    AB, Y = W[:, :l], W[:, l:]
+    Y = Y - lib.matmul(Q, lib.matmul(B, Omega))
+    T = _float64(lib, lib.matmul(B, B.T))
+    C = AB - lib.matmul(Q, lib.rmatmul(Q, AB))
+    CC = _float64(lib, lib.rmatmul(C, C))
+    residual = max(norm_fro**2 - float(np.trace(T)), 0.0)
+    slack = 8.0 * UNIT_ROUNDOFF[products.dtype] * norm_fro**2  # rounding in T, C'C and the norm
+    d = min(spectral_norm_bound(products, Q, Y, failure_probability, steps) ** 2, residual) + slack
+    upper = _eigenvalue_bounds(T, CC, d, k, m - l)
+    inside = np.sort(np.maximum(np.linalg.eigvalsh(T), 0.0))[::-1]
+    by_trace = norm_fro**2 - float(upper.sum()) - slack
+    by_interlacing = float(inside[k:].sum()) - slack if k < l else 0.0
+    return math.sqrt(max(by_trace, by_interlacing, 0.0))
+
+
+def from_singular_values(s: np.ndarray, k: int) -> float:
+    """||A - A_k||_F when all singular values are known (full SVD)."""
+    return float(norms.norm(np.ascontiguousarray(np.asarray(s, dtype=float)[k:]))) if k < len(s) else 0.0
+
+
+def work(task: Task, columns: int, backend: str, steps: int = STEPS) -> Work:
+    """One product with l + r columns and 2 t with r, and small symmetric eigenvalue problems.
+
+    Parameters
+    ----------
+    task : Task
+    columns : int
+        l of the range that will be at hand.
+    backend : str
+    """
+    m, n = shared.shape(task)
+    l, r = columns, min(TEST_VECTORS, n)
+    k = Calls(backend, task.dtype)
+    calls = (
+        *shared.means_calls(k, task),
+        KernelCall("randn", (n, r), task.dtype, "numpy"),
+        k("gemm", m, l + r, n),
+        k("gemm", l, l, n),
+        k("gemm", l, l, m, count=2),
+        k("gemm", m, l, l),
+        k("gemm", n, r, m, count=steps),
+        k("gemm", m, r, n, count=steps),
+        k("gemm", l, r, m, count=2 * steps + 1),
+        k("gemm", m, r, l, count=2 * steps + 1),
+        KernelCall("syevd", (l,), "float64", "numpy", len(_DELTAS) + 1),
+    )
+    held = shared.entries(task.dtype, (n + m) * (l + r), 2 * m * l, n * l, 4 * (m + n) * r)
+    return Work(calls, 1.03 * held + shared.entries("float64", (2 * len(_DELTAS) + 8) * l * l) + 300_000)
+
+
+def spectral_norm_bound(products: Products, Q: Array, Y: Array, failure_probability: float, steps: int) -> float:
+    """An upper bound on ||E||_2, E = (I - QQ')A, that holds with probability 1 - failure_probability.
+
+    Parameters
+    ----------
+    Y : (m, r) array
+        E Omega for a standard normal Omega independent of Q.
+    steps : int
+        t: two more products each.
+
+    Notes
+    -----
+    Block Lanczos on E E' from Y with full orthogonalization gives basis K and the block tridiagonal H = K' E E' K, and
+    T_(2t+1)(E / a) Omega = K p(H) K'Y, so that its norm for every a costs nothing more.
+    """
+    lib = products.lib
+    r = Y.shape[1]
+    Y64 = _float64(lib, Y)
+    scale = float(np.abs(Y64).max(initial=0.0))
+    if scale == 0.0:
+        return 0.0
+    basis, start = np.linalg.qr(Y64 / scale)
+    blocks, images = [basis], []
+    for _ in range(steps):
+        V = products.rmatmul(_back(lib, blocks[-1], Q))
+        Z = products.matmul(V)
+        Z = _float64(lib, Z - lib.matmul(Q, lib.rmatmul(Q, Z)))
+        images.append(Z)
+        K = np.concatenate(blocks, axis=1)
+        Z = Z - K @ (K.T @ Z)
+        Z = Z - K @ (K.T @ Z)
+        blocks.append(np.linalg.qr(Z)[0])
+    quantile = 2.0 * float(gammaincinv(r / 2.0, failure_probability))
+    K = np.concatenate(blocks, axis=1)
+    size = K.shape[1]
+    H = np.zeros((size, size))
+    if images:
+        H[:, : size - r] = K.T @ np.concatenate(images, axis=1)
+        H[: size - r, size - r :] = H[size - r :, : size - r].T
+    known = H[: size - r, : size - r]
+    largest = math.sqrt(max(float(np.linalg.eigvalsh(0.5 * (known + known.T))[-1]), 0.0)) if images else 0.0
+    first = np.zeros((size, r))
+    first[:r] = start * scale
+    plain = float(np.linalg.norm(first[:r], 2)) / math.sqrt(quantile)
+    if not images or largest == 0.0:
+        return plain
+    best = plain
+    for a in largest * np.array([0.6, 0.7, 0.8, 0.9, 1.0, 1.1]):
+        best = min(best, _chebyshev_bound(H, first, a, steps, quantile))
+    return best
+
+
+def _chebyshev_bound(H: np.ndarray, first: np.ndarray, a: float, steps: int, quantile: float) -> float:
+    """The bound from T_(2t+1)(s / a): with y = s^2 / a^2, T_(2j+1)(s / a) = (s / a) p_j(y), three-term recurrence.
+
+    p_0 = 1, p_1 = 4 y - 3, p_(j+1) = (4 y - 2) p_j - p_(j-1).
+    """
+    previous, current = first, (4.0 / a**2) * (H @ first) - 3.0 * first
+    for _ in range(steps - 1):
+        previous, current = current, (4.0 / a**2) * (H @ current) - 2.0 * current - previous
+    value = float(np.linalg.norm(current, 2)) / a / math.sqrt(quantile)
+    degree = 2 * steps + 1
+    return a * math.cosh(math.acosh(value) / degree) if value > 1.0 else a
+
+
+def _eigenvalue_bounds(T: np.ndarray, CC: np.ndarray, d: float, k: int, outside: int) -> np.ndarray:
+    """(k,) upper bounds on the largest eigenvalues of M, each the smallest over a grid of delta."""
+    scale = max(d, 1e-300)
+    root = math.sqrt(max(float(np.trace(CC)), 0.0)) if CC.size else 0.0
+    deltas = np.unique(np.concatenate([scale * _DELTAS, root * np.array([0.1, 1.0])]))
+    deltas = deltas[deltas > 0]
+    merged = np.full((len(deltas), k), math.inf)
+    values = np.linalg.eigvalsh(T[None] + CC[None] / deltas[:, None, None])
+    for row, (delta, inside) in enumerate(zip(deltas, values, strict=True)):
+        copies = np.full(min(outside, k), d + delta)
+        ordered = np.sort(np.concatenate([inside, copies]))[::-1]
+        merged[row, : min(k, len(ordered))] = ordered[:k]
+        merged[row, len(ordered) :] = 0.0
+    return merged.min(axis=0)
+
+
+def _back(lib: Any, block: np.ndarray, Q: Array) -> Array:
+    """A float64 numpy block as an array like Q, made orthogonal to Q once more."""
+    array = lib.asarray(np.asfortranarray(block.astype(_name(Q))))
+    if lib.name == "torch":
+        array = array.to(Q.device)
+    return array - lib.matmul(Q, lib.rmatmul(Q, array))
+
+
+def _float64(lib: Any, a: Array) -> np.ndarray:
+    return np.asarray(lib.to_numpy(a), dtype=float)
+
+
+def _name(a: Array) -> str:
+    return str(a.dtype).rpartition(".")[2]

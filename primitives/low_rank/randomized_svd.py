@@ -1,0 +1,236 @@
+"""Randomized SVD with power steps, and with a growing range when the rank is not given.
+
+Y = (A A')^q A Omega with l = rank + oversampling Gaussian columns, orthonormalized at every step; Q = orth(Y);
+B = Q'A = (Z R)'; the SVD of the small R gives the triplets. 2 (q + 1) products with l columns. Without power steps it
+is what the range probe has already done; each power step continues from there.
+
+Without a rank, l comes from the forecast spectrum, and the range grows by deflated blocks (randQB_EI) until what is
+left meets the target; then the smallest sufficient rank is kept.
+
+dtype "float32" on float64 operands: the products of the power steps run in float32, the last one (B) in float64, so
+that the result is accurate to float64 within a range whose directions are accurate to float32 relative to sigma_1.
+
+Guarantee: within a few per cent of the predicted error (`range_finder_theory`); E||A - QQ'A||_F^2 <=
+(1 + k/(l-k-1)) ||A - A_k||_F^2.
+
+References: Halko, Martinsson, Tropp, SIAM Rev. 53 (2011), algorithms 4.4 and 5.1; Yu, Gu, Li, SIAM J. Matrix Anal.
+Appl. 39 (2018).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..algorithm import Algorithm, Breakdown, Outcome
+from ..backends import backends_for
+from ..evidence import Evidence
+from ..interval import Interval
+from ..range_finder_theory import range_error
+from ..task import UNIT_ROUNDOFF, Task
+from ..work import Calls, KernelCall, Work
+from . import _shared as shared
+from .range_basis import Range, extend, find, power_step, products, triplets, with_residual
+
+Array = Any
+
+MOST = 0.5  # of min(m, n): with more columns nothing is left to compress
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Settings of the randomized SVD.
+
+    Attributes
+    ----------
+    power_steps : int
+        q, 0 to 3.
+    oversampling : int
+        Columns beyond the rank.
+    dtype : str
+        Of the products in the power steps.
+    backend : str
+    """
+
+    power_steps: int = 1
+    oversampling: int = shared.OVERSAMPLING
+    dtype: str = "float64"
+    backend: str = "scipy"
+
+
+def options(task: Task, evidence: Evidence) -> Iterator[Options]:
+    """q = 0 .. 3 in the operands' dtype; float32 products where the target is loose."""
+    for backend in backends_for(task):
+        for q in range(4):
+            yield Options(power_steps=q, dtype=task.dtype, backend=backend)
+        if task.dtype == "float64" and task.target > 1e-5:
+            for q in (1, 2):
+                yield Options(power_steps=q, dtype="float32", backend=backend)
+
+
+def columns(task: Task, evidence: Evidence, options: Options) -> int:
+    """l: how many columns the range will have."""
+    size = min(task.m, task.n)
+    rank = shared.expected_rank(task, evidence, task.dtype)
+    if task.rank is not None:
+        return min(size, max(rank + options.oversampling, len(evidence.singular_values)))
+    spectrum = shared.spectrum_of(task, evidence)
+    allowed = (0.97 * shared.safety(task.target, task.dtype) * task.target) ** 2 * spectrum.total
+    low, high = rank, min(size, 2 * rank + 50)
+    if range_error(spectrum, high, options.power_steps) > allowed:
+        return size
+    while high - low > 1 + low // 100:
+        middle = (low + high) // 2
+        if range_error(spectrum, middle, options.power_steps) <= allowed:
+            high = middle
+        else:
+            low = middle
+    return min(size, max(math.ceil(1.03 * high) + 5, len(evidence.singular_values)))
+
+
+def applies(task: Task, evidence: Evidence, options: Options) -> str | None:
+    """None, or why not."""
+    size = min(task.m, task.n)
+    l = columns(task, evidence, options)
+    if l > MOST * size:
+        if task.rank is not None:
+            return f"rank {task.rank} of {size}: nothing is left to compress"
+        return f"more than half of the {size} directions would be needed for an error of {task.target:.1e}"
+    if task.rank is None and task.target < 4.0 * shared.floor(task, task.dtype):
+        return f"an error of {task.target:.1e} is below what rounding leaves ({shared.floor(task, task.dtype):.1e})"
+    if options.dtype == "float32" and task.dtype == "float64":
+        if options.power_steps == 0:
+            return "without power steps there is nothing for float32 to do"
+        if task.rank is None and task.target < 1e-5:
+            return f"float32 products resolve 1e-6 of the largest singular value, and the target is {task.target:.1e}"
+    if task.rank is None:
+        rank = shared.expected_rank(task, evidence, task.dtype)
+        if l > 1.3 * rank + 30 and options.power_steps == 0:
+            return f"without power steps it would need rank {l} where {rank} is enough"
+    return None
+
+
+def work(task: Task, evidence: Evidence, options: Options) -> Work:
+    """2 (q + 1) products with l columns, less what the probe has done, and orthonormalizations."""
+    m, n = shared.shape(task)
+    l = columns(task, evidence, options)
+    k = Calls(options.backend, task.dtype)
+    low = Calls(options.backend, options.dtype)
+    householder = shared.ill_conditioned(task, evidence, l, task.dtype)
+    had = len(evidence.singular_values) if shared.known(evidence) else 0
+    calls: list[KernelCall] = [*shared.means_calls(k, task)]
+    new = l - had
+    if new > 0:
+        calls += [KernelCall("randn", (n, new), task.dtype, "numpy"), k("gemm", m, new, n), k("gemm", n, new, m)]
+        if had:
+            calls += shared.against_calls(k, m, new, had, householder)
+            calls += shared.against_calls(k, n, new, had, householder)
+        else:
+            calls += shared.orthonormalize_calls(k, m, l, householder)
+            calls += shared.orthonormalize_calls(k, n, l, householder)
+    if evidence.norm_fro is None:
+        calls.append(k("stream", task.m, task.n))
+    mixed = options.dtype != task.dtype and options.power_steps > 0
+    if mixed:
+        calls.append(low("cast", task.m, task.n))
+    for step in range(options.power_steps):
+        calls.append(low("gemm", m, l, n))
+        calls += shared.orthonormalize_calls(low, m, l, householder)
+        final = step == options.power_steps - 1
+        if mixed and final:
+            calls += shared.orthonormalize_calls(k, m, l)
+        calls.append((k if final else low)("gemm", n, l, m))
+        calls += shared.orthonormalize_calls(k if final else low, n, l, householder)
+    rank = min(l, shared.expected_rank(task, evidence, task.dtype))
+    calls += [k("gesdd", l, l), k("gemm", m, rank, l), k("gemm", n, rank, l)]
+    if task.rank is None and task.target**2 < (1e-9 if task.dtype == "float64" else 1e-3):
+        calls += [k("gemm", m, 8, n), k("gemm", l, 8, m), k("gemm", m, 8, l)]
+    return Work(tuple(calls), peak_bytes(task, options, l, rank))
+
+
+def peak_bytes(task: Task, options: Options, l: int, rank: int) -> float:
+    """Two ranges (the one reused and the new one), three copies of a block while it is orthonormalized, small SVDs."""
+    m, n = shared.shape(task)
+    held = (m + n) * l if options.power_steps > 0 else 0
+    center = 2 * n * l if task.center else 0
+    during = max(3 * m * l, (m + 3 * n) * l) + center
+    result = (m + n) * l + (m + n) * rank + n * l
+    peak = shared.entries(task.dtype, held + max(during, result), 9 * l * l, n)
+    if options.dtype != task.dtype:
+        peak += shared.entries(options.dtype, m * n, n * l)
+    return 1.03 * peak + 300_000
+
+
+def error(task: Task, evidence: Evidence, options: Options) -> Interval:
+    """The fixed-point prediction on the expected spectrum."""
+    l = columns(task, evidence, options)
+    rounding = shared.floor(task, task.dtype)
+    if options.dtype != task.dtype:
+        rounding = UNIT_ROUNDOFF[options.dtype] * math.sqrt(l)
+    if task.rank is None:
+        return shared.metric(task, evidence, 0.0, rounding, (1.0, 1.0))
+    spectrum = shared.spectrum_of(task, evidence)
+    squared = range_error(spectrum, l, options.power_steps, task.rank)
+    return shared.metric(task, evidence, squared, rounding, (1.6, 1.6) if options.power_steps < 2 else (2.5, 2.0))
+
+
+def solve(
+    A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]
+) -> Outcome:
+    """(U, s, Vh): the leading singular triplets of A, or of A minus its column means."""
+    P = products(A, options.backend, task.center, transposed=task.m < task.n)
+    lib, size = P.lib, min(task.m, task.n)
+    l, q = columns(task, evidence, options), options.power_steps
+    found = shared.reused_range(reuse, task, P)
+    if found is not None and found.power_steps > q:
+        q = found.power_steps
+    if found is None:
+        norm_A = evidence.norm_fro if evidence.norm_fro is not None else None
+        found = find(P, l, task.seed, P.norm_fro(norm_A))
+    elif found.columns < l:
+        found = extend(P, found, l - found.columns)
+    found = _powers(P, found, q - found.power_steps, options.dtype)
+    if task.rank is not None:
+        small = lib.svd(found.R.T)
+        rank = min(task.rank, found.columns)
+    else:
+        target = task.target * shared.safety(task.target, task.dtype)
+        while True:
+            found = with_residual(P, found)
+            small = lib.svd(found.R.T)
+            chosen = shared.choose_rank(lib.to_numpy(small[1]), found.residual_energy, found.norm_fro, target)
+            if chosen is not None:
+                break
+            if found.columns >= MOST * size:
+                raise Breakdown(f"{found.columns} columns do not reach an error of {task.target:.1e}")
+            found = extend(P, found, min(size - found.columns, max(10, found.columns // 4)))
+        rank = chosen
+    details = {"columns": found.columns, "power_steps": found.power_steps, "rank": rank}
+    return Outcome(triplets(lib, found, small, rank), shared.by_products(found), details)
+
+
+def _powers(P: Any, found: Range, steps: int, dtype: str) -> Range:
+    """`steps` power steps, in `dtype` up to the last product."""
+    if steps <= 0:
+        return found
+    mixed = dtype != P.dtype
+    low = P.astype(dtype) if mixed else P
+    for step in range(steps):
+        found = power_step(low, found, P if mixed and step == steps - 1 else None)
+    return found
+
+
+ALGORITHM = Algorithm(
+    "low_rank",
+    "randomized_svd",
+    "randomized SVD",
+    "Halko, Martinsson, Tropp (2011), algorithms 4.4 and 5.1",
+    options,
+    applies,
+    work,
+    error,
+    solve,
+    randomized=True,
+)

@@ -1,0 +1,1 @@
+"""Cheap findings about an operand, each with an interval."""

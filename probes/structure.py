@@ -1,0 +1,244 @@
+"""Structure of a square matrix, its Frobenius norm and finiteness: free and one-pass probes (stages 0 and 1).
+
+A few sampled entries rule out, in microseconds, each structure that a general matrix does not have; only a matrix
+that passes the sample is read in full, and then what is reported is exact: every entry outside the band is zero, or
+||A - A'||_F is rounding. Symmetry up to rounding counts, because a matrix computed as Q D Q' or X'X seldom has equal
+bits on both sides, and replacing one triangle by the other then changes A by less than a factorization does.
+
+Whether a symmetric matrix is positive definite is settled by Cholesky alone; a diagonal entry that is not positive
+settles that it is not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..primitives.evidence import Evidence, Finding
+from ..primitives.norms import is_finite, norm
+from ..primitives.task import Task
+from ..primitives.work import Calls, Work
+
+Array = Any
+
+SYMMETRIC = ("symmetric", "spd", "indefinite")
+_SAMPLES = 256
+_TILE = 128  # two float64 tiles and their difference stay in the second-level cache
+_ASYMMETRY = 4.0  # ||A - A'||_F up to this many u ||A||_F is rounding
+
+
+def work(task: Task) -> Work:
+    """One pass for the norm; the symmetry pass only where the matrix is declared symmetric (else sampling ends it)."""
+    k = Calls("numpy" if task.device == "cpu" else task.library, task.dtype)
+    calls = (k("stream", task.m, task.n),)
+    if task.m == task.n and task.structure in SYMMETRIC:
+        calls += (k("symmetry", task.n),)
+    return Work(calls, 4.0 * _TILE**2 * task.itemsize + 64.0 * 1024)
+
+
+def run(A: Array, task: Task, evidence: Evidence) -> tuple[Evidence, Task, dict[str, Any]]:
+    """Find the structure of A, or check the one that `task.structure` declares.
+
+    Parameters
+    ----------
+    A : (m, n) array
+        numpy, torch or cupy, any strides. Only square matrices have structure looked for.
+    task : Task
+        `structure` "general" means that nothing was declared; "triangular" is accepted for "upper" or "lower".
+    evidence : Evidence
+
+    Returns
+    -------
+    evidence : Evidence
+        With `norm_fro` and a sentence on what was found.
+    task : Task
+        With `structure` ("indefinite" is symmetric and not positive definite) and `bandwidth`.
+    by_products : dict
+        "mismatch": why A is not what was declared, when it is not; "not_finite": where entries are not finite.
+    """
+    start = time.perf_counter()
+    by_products: dict[str, Any] = {}
+    norm_fro = evidence.norm_fro
+    if norm_fro is None:
+        norm_fro = norm(A)
+        if not math.isfinite(norm_fro) and not is_finite(A):
+            by_products["not_finite"] = _where_not_finite(A)
+    declared = task.structure
+    if not by_products and task.m == task.n and task.n > 0:
+        structure, bandwidth, sentence, mismatch = _structure(_host(A), task, norm_fro, declared)
+        task = replace(task, structure=structure, bandwidth=bandwidth)
+        if mismatch:
+            by_products["mismatch"] = sentence
+    elif by_products:
+        sentence = by_products["not_finite"]
+    else:
+        sentence = f"Frobenius norm {norm_fro:.3g}"
+    finding = Finding("structure", sentence, time.perf_counter() - start)
+    return replace(evidence, norm_fro=norm_fro, findings=(*evidence.findings, finding)), task, by_products
+
+
+def _structure(A: Array, task: Task, norm_fro: float, declared: str) -> tuple[str, tuple[int, int] | None, str, bool]:
+    """(structure, bandwidth, sentence, mismatch)."""
+    n = task.n
+    rng = np.random.Generator(np.random.Philox(key=task.seed))
+    lower, upper = _bandwidth(A, rng, declared == "banded")
+    if lower == upper == 0:
+        return "diagonal", None, "A is diagonal", False
+    if declared in ("upper", "lower", "triangular", "diagonal"):
+        fits = {"upper": lower == 0, "lower": upper == 0, "diagonal": False}.get(declared, 0 in (lower, upper))
+        if not fits:
+            sides = [side for side, width in (("below", lower), ("above", upper)) if width]
+            return declared, None, f"A is not {declared}: it has nonzeros {' and '.join(sides)} the diagonal", True
+    if lower == 0 or upper == 0:
+        name = "upper" if lower == 0 else "lower"
+        return name, None, f"A is {name} triangular", False
+    if declared == "banded" and task.bandwidth is not None:
+        if lower > task.bandwidth[0] or upper > task.bandwidth[1]:
+            sentence = f"A has {lower} diagonals below and {upper} above, more than the {task.bandwidth} declared"
+            return declared, task.bandwidth, sentence, True
+        return "banded", (lower, upper), f"A is banded: {lower} diagonals below, {upper} above", False
+    narrow = 2 * lower + upper + 1 <= n // 8
+    if declared in SYMMETRIC or not (declared == "banded" or narrow):
+        asymmetry = _asymmetry(A, norm_fro, task.unit_roundoff, rng)
+        if asymmetry is not None:
+            return _symmetric(A, asymmetry, declared, narrow, (lower, upper))
+        if declared in SYMMETRIC:
+            sentence = f"A was declared {declared}, but A and A' differ by more than rounding"
+            return declared, None, sentence, True
+    if declared == "banded" or narrow:
+        return "banded", (lower, upper), f"A is banded: {lower} diagonals below, {upper} above", False
+    return "general", None, "A is neither symmetric, triangular nor banded", False
+
+
+def _symmetric(
+    A: Array, asymmetry: float, declared: str, narrow: bool, bandwidth: tuple[int, int]
+) -> tuple[str, tuple[int, int] | None, str, bool]:
+    how = "exactly" if asymmetry == 0.0 else f"to rounding (A - A' is {asymmetry:.1g} of A)"
+    diagonal = np.asarray(_to_numpy(_diagonal(A)))
+    bad = np.flatnonzero(~(diagonal > 0.0))
+    if bad.size:
+        i = int(bad[0])
+        why = f"diagonal entry {i} is {float(diagonal[i]):.3g}, so it is not positive definite"
+        if declared == "spd":
+            return declared, None, f"A was declared positive definite, but {why}", True
+        if not narrow:
+            return "indefinite", None, f"A is symmetric {how}; {why}", False
+    if narrow:
+        return "banded", bandwidth, f"A is symmetric {how} and banded: {bandwidth[0]} diagonals on either side", False
+    name = "spd" if declared == "spd" else "symmetric"
+    return name, None, f"A is symmetric {how} with a positive diagonal", False
+
+
+def _bandwidth(A: Array, rng: np.random.Generator, exact: bool) -> tuple[int, int]:
+    """Lower and upper bandwidth, exact where A is triangular or narrow; else, unless `exact`, lower bounds of them."""
+    n = A.shape[0]
+    wide = n if exact else n // 8  # beyond this a side only matters for being nonzero
+    i = np.concatenate([[n - 1], rng.integers(0, n, _SAMPLES)])
+    j = np.concatenate([[0], rng.integers(0, n, _SAMPLES)])
+    high, low = np.maximum(i, j), np.minimum(i, j)
+    lower = int(np.max((high - low)[_entries(A, high, low) != 0], initial=0))
+    upper = int(np.max((high - low)[_entries(A, low, high) != 0], initial=0))
+    if _row_ordered(A):
+        return _read_bandwidth(A, lower, upper, wide)
+    upper, lower = _read_bandwidth(A.T, upper, lower, wide)
+    return lower, upper
+
+
+def _read_bandwidth(A: Array, lower: int, upper: int, wide: int) -> tuple[int, int]:
+    """Bandwidths by reading the rows of A, from lower bounds of them; stops when neither triangular nor narrow."""
+    n = A.shape[0]
+    rows = max(1, (1 << 18) // n)
+    for r in range(0, n, rows):
+        if lower and upper and max(lower, upper) > wide:
+            break
+        stop = min(n, r + rows)
+        if lower <= wide:
+            lower = max(lower, _reach(A[r:stop, :stop], r))
+        if upper <= wide:  # the same, on the block turned by 180 degrees
+            upper = max(upper, _reach(_turned(A[r:stop, r:]), n - stop))
+    return lower, upper
+
+
+def _reach(block: Array, first_row: int) -> int:
+    """Largest i - j of a nonzero, for rows first_row, first_row + 1, ... of a matrix; 0 if none is positive."""
+    nonzero = _to_numpy(block != 0)
+    rows = np.flatnonzero(nonzero.any(axis=1))
+    if rows.size == 0:
+        return 0
+    first = nonzero[rows].argmax(axis=1)
+    return max(0, int(np.max(rows + first_row - first)))
+
+
+def _turned(block: Array) -> Array:
+    return block[::-1, ::-1] if isinstance(block, np.ndarray) else _to_numpy(block)[::-1, ::-1]
+
+
+def _asymmetry(A: Array, norm_fro: float, unit_roundoff: float, rng: np.random.Generator) -> float | None:
+    """||A - A'||_F / ||A||_F where it is rounding, else None; most matrices that are not are told by a few entries."""
+    n = A.shape[0]
+    if norm_fro == 0.0:
+        return 0.0
+    limit = _ASYMMETRY * unit_roundoff
+    i, j = rng.integers(0, n, _SAMPLES), rng.integers(0, n, _SAMPLES)
+    difference = _entries(A, i, j) / norm_fro - _entries(A, j, i) / norm_fro
+    if np.max(np.abs(difference), initial=0.0) > limit:
+        return None
+    total, most = 0.0, (limit * norm_fro) ** 2 / 2  # each pair of tiles is visited once
+    scale = 1.0
+    if not (0.0 < most < math.inf):  # squares leave the range: scale by a power of two, which is exact
+        scale = 2.0 ** -min(1022, max(-1022, math.frexp(norm_fro)[1]))
+        most = (limit * (norm_fro * scale)) ** 2 / 2
+    for r in range(0, n, _TILE):
+        for c in range(r, n, _TILE):
+            d = A[r : r + _TILE, c : c + _TILE] - A[c : c + _TILE, r : r + _TILE].T
+            if scale != 1.0:
+                d = d * scale
+            part = float(np.einsum("ij,ij->", d, d)) if isinstance(d, np.ndarray) else float((d * d).sum())
+            total += part / 2 if r == c else part
+            if not total <= most:
+                return None
+    return math.sqrt(2 * total) / (norm_fro * scale)
+
+
+def _where_not_finite(A: Array) -> str:
+    """How many entries are not finite, and the first."""
+    count, first = 0, None
+    A = _host(A)
+    rows = max(1, (1 << 20) // max(1, A.shape[1]))
+    for r in range(0, A.shape[0], rows):
+        bad = np.argwhere(~np.isfinite(_to_numpy(A[r : r + rows])))
+        count += len(bad)
+        if first is None and len(bad):
+            first = (int(bad[0, 0]) + r, int(bad[0, 1]))
+    return f"A has {count} entries that are not finite, the first at {first}"
+
+
+def _entries(A: Array, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    return _to_numpy(A[i, j])
+
+
+def _diagonal(A: Array) -> Array:
+    return A.diagonal()
+
+
+def _row_ordered(A: Array) -> bool:
+    if isinstance(A, np.ndarray):
+        return abs(A.strides[0]) >= abs(A.strides[1])
+    return True
+
+
+def _host(A: Array) -> Array:
+    """A CPU tensor as numpy on the same memory; an array of another device as it is."""
+    if hasattr(A, "detach") and A.device.type == "cpu":
+        return A.detach().numpy()
+    return A
+
+
+def _to_numpy(a: Array) -> np.ndarray:
+    if isinstance(a, np.ndarray):
+        return a
+    return a.detach().cpu().numpy() if hasattr(a, "detach") else a.get()
