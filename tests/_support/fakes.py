@@ -1,0 +1,130 @@
+"""Algorithms that do as they are told, and a kind of problem made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autonla.planner.certificate import Certificate
+from autonla.planner.kinds import Kind, ProbeStep
+from autonla.planner.problems import Problem
+from autonla.primitives.algorithm import Algorithm, Outcome
+from autonla.primitives.evidence import Evidence
+from autonla.primitives.interval import Interval
+from autonla.primitives.task import Task
+from autonla.primitives.work import KernelCall, Work
+
+from .machine import synthetic_profile
+
+PROFILE = synthetic_profile()
+# "copy" of a column is what one second of the fakes' work is made of.
+_ROWS = 100_000
+
+
+def seconds_of_work(seconds: float, backend: str = "numpy") -> KernelCall:
+    """A kernel call that the synthetic machine takes about `seconds` for."""
+    from autonla.cost_models.price import seconds_of
+
+    each = seconds_of("copy", (_ROWS, 20), "float64", backend, PROFILE).median
+    return KernelCall("copy", (_ROWS, 20), "float64", backend, count=seconds / each)
+
+
+@dataclass(frozen=True, slots=True)
+class FakeOptions:
+    backend: str = "numpy"
+    dtype: str = "float64"
+
+
+def fake(
+    name: str,
+    solve: Callable[..., Any] | None = None,
+    *,
+    kind: str = "fake",
+    seconds: float = 1e-3,
+    peak_bytes: float = 1e3,
+    error: float | Interval = 1e-12,
+    reason: str | None = None,
+    safe: bool = False,
+    randomized: bool = False,
+    backend: str = "numpy",
+) -> Algorithm:
+    """An algorithm with a declared price and error.
+
+    Parameters
+    ----------
+    solve : callable (A, b, task, reuse) -> array, tuple or Outcome
+        Default: zeros.
+    """
+
+    def run(A: Any, b: Any, task: Task, options: Any, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
+        value = solve(A, b, task, reuse) if solve else 0.0 * A[0]
+        return value if isinstance(value, Outcome) else Outcome(value)
+
+    interval = error if isinstance(error, Interval) else Interval(error, error / 10.0, error * 10.0)
+    return Algorithm(
+        kind=kind,
+        name=name,
+        title=f"the {name} algorithm",
+        reference="none",
+        options=lambda task, evidence: [FakeOptions(backend)],
+        applies=lambda task, evidence, options: reason,
+        work=lambda task, evidence, options: Work((seconds_of_work(seconds),), peak_bytes),
+        error=lambda task, evidence, options: interval,
+        solve=run,
+        safe=safe,
+        randomized=randomized,
+    )
+
+
+class FakeKind(Kind):
+    """A kind whose algorithms are given, and whose certificates cost nothing."""
+
+    name = "fake"
+    profile = PROFILE
+
+    def __init__(self, *algorithms: Algorithm, probes: tuple[ProbeStep, ...] = ()) -> None:
+        self._algorithms, self._probes = algorithms, probes
+
+    @property
+    def algorithms(self) -> tuple[Algorithm, ...]:
+        return self._algorithms
+
+    @property
+    def probes(self) -> tuple[ProbeStep, ...]:
+        return self._probes
+
+    def task(self, problem: Problem, target: float, seed: int) -> Task:
+        return Task("fake", *problem.shape, target=target, seed=seed)
+
+    def describe(self, task: Task) -> str:
+        return "fake problem"
+
+    def small(self, task: Task) -> bool:
+        return False
+
+    def small_default(self, task: Task) -> tuple[Algorithm, Any]:
+        return self._algorithms[0], FakeOptions()
+
+    def floor(self, task: Task, evidence: Evidence) -> float:
+        return 1e-16
+
+    def lapack_target(self, task: Task, evidence: Evidence) -> float:
+        return 1e-12
+
+    def favourable(self, task: Task, evidence: Evidence) -> Evidence:
+        return evidence
+
+    def certify_work(self, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any, ready: Any) -> Work:
+        return Work(())
+
+    def certify(
+        self, lib: Any, A: Any, b: Any, outcome: Any, task: Task, evidence: Evidence, **how: Any
+    ) -> Certificate:
+        return Certificate(how["metric"], 0.0, 0.0, 1.0, "nothing was checked", how["target"], True)
+
+    def slice_problem(self, A: Any, b: Any, task: Task) -> tuple[Any, Any, Task]:
+        return A, b, task
+
+    def unscale(self, value: Any, exponent_A: int, exponent_b: int) -> Any:
+        return value
