@@ -1,0 +1,153 @@
+"""What work costs on a machine: seconds and joules, with intervals, and where they go."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ..primitives.interval import Interval
+from ..primitives.kernels.catalogue import KERNELS
+from ..primitives.work import KernelCall, Work
+from ..profiles import HardwareProfile, KernelTable
+from ._fit import TableFit
+
+_Z90 = 1.6448536269514722
+
+
+class Unpriced(LookupError):
+    """Work that cannot be priced on a profile; `reason` is a sentence for the user."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What work costs.
+
+    Attributes
+    ----------
+    seconds, joules : Interval
+    calls : tuple of (KernelCall, float)
+        Each kernel call with the seconds that all its repeats take.
+    """
+
+    seconds: Interval
+    joules: Interval
+    calls: tuple[tuple[KernelCall, float], ...]
+
+
+def price(work: Work, profile: HardwareProfile, *, threads: int | None = None, device: str = "cpu") -> Price:
+    """Price work on a machine.
+
+    Errors of the calls are taken as fully correlated: a machine that is slower than its profile says is slower at
+    everything.
+
+    Parameters
+    ----------
+    work : Work
+    profile : HardwareProfile
+    threads : int, optional
+        Default: the largest number measured, which is what runs by default.
+    device : str
+
+    Raises
+    ------
+    Unpriced
+        If a kernel was not measured on this machine, or is disabled there.
+    """
+    fits = _fits(_ByIdentity(profile))
+    scale = profile.scale
+    energy = profile.energy
+    per_flop, per_byte = energy.joules_per_flop, energy.joules_per_byte
+    other_per_flop = max(per_flop.values(), default=0.0)
+    seconds = low = high = joules = 0.0
+    shares = []
+    for call in work.calls:
+        median, sigma, flops, moved = fits.at(call, threads, device)
+        count = call.count
+        each = median * scale * count
+        factor = math.exp(_Z90 * sigma)
+        seconds += each
+        low += each / factor
+        high += each * factor
+        joules += count * (flops * per_flop.get(call.dtype, other_per_flop) + moved * per_byte)
+        shares.append((call, each))
+    idle, spread = energy.idle_watts, 1.0 + energy.relative_uncertainty
+    return Price(
+        Interval(seconds, low, high),
+        Interval(joules + idle * seconds, (joules + idle * low) / spread, (joules + idle * high) * spread),
+        tuple(shares),
+    )
+
+
+def seconds_of(
+    kernel: str, dims: tuple[int, ...], dtype: str, backend: str, profile: HardwareProfile, *, device: str = "cpu"
+) -> Interval:
+    """Seconds of one call of a kernel. Raises Unpriced like `price`."""
+    call = KernelCall(kernel, dims, dtype, backend)
+    median, sigma, _, _ = _fits(_ByIdentity(profile)).at(call, None, device)
+    return Interval.around(median * profile.scale, math.exp(_Z90 * sigma))
+
+
+def table_fit(table: KernelTable) -> TableFit:
+    """The fit of one table: for inspection."""
+    return TableFit(table, KERNELS[table.kernel])
+
+
+class _ByIdentity:
+    """A profile as a key: hashing what it holds would take longer than pricing.
+
+    The scale is not part of the key: copies of a profile under another scale share their tables.
+    """
+
+    __slots__ = ("kernels", "profile")
+
+    def __init__(self, profile: HardwareProfile) -> None:
+        self.profile = profile
+        self.kernels = profile.kernels
+
+    def __hash__(self) -> int:
+        return id(self.kernels)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByIdentity) and self.kernels is other.kernels
+
+
+@lru_cache(maxsize=8)
+def _fits(key: _ByIdentity) -> _Fits:
+    return _Fits(key.profile)
+
+
+class _Fits:
+    """Fits of the tables of one profile, made when first asked for."""
+
+    __slots__ = ("_by_key", "_profile")
+
+    def __init__(self, profile: HardwareProfile) -> None:
+        self._profile = profile
+        self._by_key: dict[tuple[str, str, str, str, int | None], TableFit | str] = {}
+
+    def at(self, call: KernelCall, threads: int | None, device: str) -> tuple[float, float, float, float]:
+        """(seconds, sigma of its logarithm, flops, bytes) of one call."""
+        key = (call.kernel, call.backend, call.dtype, device, threads)
+        fit = self._by_key.get(key)
+        if fit is None:
+            fit = self._by_key[key] = self._fit(call, threads, device)
+        if isinstance(fit, str):
+            raise Unpriced(fit)
+        return fit(call.dims)
+
+    def _fit(self, call: KernelCall, threads: int | None, device: str) -> TableFit | str:
+        where = f"{call.kernel} in {call.dtype} with {call.backend}" + (f" on {device}" if device != "cpu" else "")
+        kernel = KERNELS.get(call.kernel)
+        if kernel is None:
+            return f"there is no kernel {call.kernel!r} in the catalogue"
+        table = self._profile.table(call.kernel, call.backend, call.dtype, device, threads)
+        if table is None:
+            return f"{where} has not been measured on this machine"
+        if not table.enabled:
+            return f"{where} is disabled: {table.reason}"
+        return TableFit(table, kernel)
