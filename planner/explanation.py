@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _WIDTH = 110
 _MOST_REJECTED = 5
+_NO_STRUCTURE = "the matrix is not known to be"
 
 
 def _clip(text: str, width: int = _WIDTH) -> str:
@@ -79,21 +80,20 @@ def explain_plan(plan: Plan) -> str:
 
 def _rejected(plan: Plan) -> list[str]:
     """One line for each algorithm that was rejected, with the reason of its nearest variant."""
-    seen: dict[str, Candidate] = {}
-    count: dict[str, int] = {}
     feasible = {c.algorithm for c in plan.candidates if c.feasible} | {plan.chosen.algorithm}
+    seen: dict[str, Candidate] = {}
     for candidate in plan.candidates:
         if not candidate.feasible and candidate.algorithm not in feasible:
             seen.setdefault(candidate.algorithm, candidate)
-            count[candidate.algorithm] = count.get(candidate.algorithm, 0) + 1
-    lines = [
-        _clip(f"{'Rejected' if i == 0 else '':10s}{c.title}: {c.reason}")
-        for i, c in enumerate(list(seen.values())[:_MOST_REJECTED])
-    ]
-    if len(seen) > _MOST_REJECTED:
-        others = ", ".join(list(seen)[_MOST_REJECTED:])
-        lines.append(_clip(f"{'':10s}and {others}"))
-    return lines
+    unstructured = [c for c in seen.values() if c.reason.startswith(_NO_STRUCTURE)]
+    lines = [f"{c.title}: {c.reason}" for c in seen.values() if c not in unstructured]
+    if len(unstructured) > 1:
+        lines.append(f"{', '.join(c.title for c in unstructured)}: A has no such structure")
+    else:
+        lines += [f"{c.title}: {c.reason}" for c in unstructured]
+    if len(lines) > _MOST_REJECTED:
+        lines = [*lines[:_MOST_REJECTED], f"and {len(lines) - _MOST_REJECTED} more: see plan.candidates"]
+    return [_clip(f"{'Rejected' if i == 0 else '':10s}{line}", 2 * _WIDTH) for i, line in enumerate(lines)]
 
 
 def _reason(plan: Plan) -> str:
@@ -119,13 +119,13 @@ def _reason(plan: Plan) -> str:
             f" {rival.forecast.error.median:.1e} for {rival.label}"
         )
     ratio = rival.forecast.seconds.median / max(chosen.forecast.seconds.median, 1e-12)
-    if ratio < 1.0:
+    if ratio < 0.995 and rival.failure > chosen.failure + 0.01:
         return (
-            f"least expected cost: {rival.label} is faster but fails its certificate with probability"
-            f" {rival.failure:.0%}"
-            if rival.failure > 0.01
-            else f"{rival.label} is forecast no more than {1 / ratio - 1:.0%} faster, within the margin for the safe default"
+            f"least expected cost: {rival.label} takes {ratio:.0%} of its time but fails its certificate with"
+            f" probability {rival.failure:.0%}"
         )
+    if ratio < 1.03:
+        return f"as fast as anything that fits: {rival.label} is forecast at {ratio:.0%} of its time, within the margin"
     return f"least expected time to a certified answer: {ratio:.2g} times faster than {rival.label}"
 
 
