@@ -12,8 +12,8 @@ from ..profiles.errors import InvalidBudget, InvalidProblem
 from .budget import Budget
 from .candidates import show_seconds
 from .fast_path import is_empty, solve_empty, solve_small
-from .plans import Plan
 from .planning import RIGOR, dense_kind, machine_of, make_plan, seed_of
+from .plans import Plan
 from .problems import Problem
 from .racing import Race, run_race
 from .solution import Solution

@@ -159,19 +159,19 @@ def _price(candidate: Candidate, minimize: str) -> float:
 
 def _ordered(entries: list[Entry], limits: Limits) -> list[Entry]:
     """Expected costs filled in and entries sorted: feasible by cost, then infeasible by forecast seconds."""
-    by_error = limits.minimize == "error" or (not limits.accuracy_given and limits.latency is not None)
+    limited = any(limit is not None for limit in (limits.latency, limits.memory, limits.energy))
+    by_error = limits.minimize == "error" or (limited and not limits.accuracy_given)
     feasible = [e for e in entries if e.candidate.feasible]
-    # What a failure costs must not shrink with the budget: limits do not count here.
-    known = [e.candidate for e in entries if e.candidate.forecast is not None]
-    trusted = [_price(c, limits.minimize) for c in known if c.failure <= 0.05]
-    fallback = min(trusted) if trusted else max((_price(c, limits.minimize) for c in known), default=0.0)
+    # What a failure costs: the cheapest that can be relied on. Limits do not count, so that it cannot grow with them.
+    known = [e for e in entries if e.candidate.forecast is not None]
+    reliable = [e for e in known if e.algorithm.safe or e.candidate.failure <= 0.05] or known
+    fallback = min((_price(e.candidate, limits.minimize) for e in reliable), default=0.0)
     priced: list[Entry] = []
     for entry in entries:
         candidate = entry.candidate
         if candidate.feasible:
-            cost = _price(candidate, limits.minimize) + candidate.failure * fallback
-            if not entry.algorithm.safe:
-                cost *= 1.0 + SWITCH_MARGIN
+            margin = 1.0 if entry.algorithm.safe else 1.0 + SWITCH_MARGIN
+            cost = margin * _price(candidate, limits.minimize) + candidate.failure * fallback
             candidate = replace(candidate, cost=cost)
         priced.append(replace(entry, candidate=candidate))
 

@@ -62,8 +62,8 @@ def _point(candidate: Candidate) -> str:
     if forecast is None:
         return candidate.label
     return (
-        f"{candidate.label} takes about {show_seconds(forecast.seconds.median)} and {show_bytes(forecast.bytes.median)},"
-        f" error about {forecast.error.median:.1e}"
+        f"{candidate.label} takes about {show_seconds(forecast.seconds.median)} and"
+        f" {show_bytes(forecast.bytes.median)}, error about {forecast.error.median:.1e}"
     )
 
 
@@ -179,7 +179,9 @@ def solve_command(
     assume: Assume = None, dense: Dense = False, accuracy: Accuracy = None, latency: Latency = None,
     memory: Memory = None, energy: Energy = None, seed: Seed = None,
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the solution: .npy or .npz.")] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Say what was found, chosen and rejected, and why.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what was found, chosen and rejected, and why.")
+    ] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Solve a problem within a budget and certify the answer."""

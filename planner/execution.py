@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ..cost_models.energy import EnergyMeter, modelled
 from ..cost_models.memory import PeakMemory
 from ..primitives.algorithm import Breakdown, Outcome
 from ..primitives.kernels import library
+from ..primitives.norms import norm
 from ..primitives.task import Task
 from ..primitives.work import Work
 from ..profiles import HardwareProfile
-from ..profiles.errors import BudgetExceeded, CertificationFailed, PlanError
+from ..profiles.errors import BudgetExceeded, CertificationFailed, InvalidProblem, PlanError
 from .budget import Budget
 from .candidates import Entry
 from .certificate import Certificate
@@ -30,6 +33,7 @@ from .solution import Attempt, LowRankFactors, Record, Solution
 _CERTIFICATE_STREAM = 0x5EED_CE57
 # Without an accuracy in the budget an answer this far from LAPACK's is not taken from a shortcut.
 _FAR_FROM_LAPACK = 100.0
+_SMALLEST_NORMAL = {"float64": 2.0**-1022, "float32": 2.0**-126}
 
 
 def certificate_seed(seed: int) -> int:
@@ -48,11 +52,22 @@ def to_library(value: Any, task: Task) -> Any:
 
 
 def finish(kind: Kind, value: Any, prepared: Prepared) -> Any:
-    """What the user gets: own library and dtype, scaled back."""
+    """What the user gets: own library and dtype, scaled back. Raises InvalidProblem where that cannot be written."""
     if isinstance(value, tuple):
         value = LowRankFactors(*(to_library(part, prepared.task) for part in value))
         return LowRankFactors(*kind.unscale(value, prepared.exponent_A, prepared.exponent_b))
-    return kind.unscale(to_library(value, prepared.task), prepared.exponent_A, prepared.exponent_b)
+    scaled = to_library(value, prepared.task)
+    if not (prepared.exponent_A or prepared.exponent_b):
+        return scaled
+    with np.errstate(over="ignore", under="ignore"):
+        value = kind.unscale(scaled, prepared.exponent_A, prepared.exponent_b)
+    # What overflows, or is rounded to the coarse grid below the smallest normal number, is not what was certified.
+    if not _SMALLEST_NORMAL[prepared.task.dtype] <= norm(value) < math.inf and norm(scaled) > 0.0:
+        raise InvalidProblem(
+            f"the solution is beyond the range of {prepared.task.dtype}; divide A or b by a constant",
+            argument="b",
+        )
+    return value
 
 
 def run_and_certify(
@@ -65,26 +80,40 @@ def run_and_certify(
         prepared.A, prepared.b, entry.task(task), entry.options, prepared.evidence, prepared.by_products
     )
     ran = time.perf_counter()
+    _check_shapes(outcome.value, prepared)
     lib = library(entry.options.backend)
     value = tuple(map(lib.asarray, outcome.value)) if isinstance(outcome.value, tuple) else lib.asarray(outcome.value)
-    certificate = kind.certify(
-        lib,
-        lib.asarray(prepared.A),
-        None if prepared.b is None else lib.asarray(prepared.b),
-        replace(outcome, value=value),
-        task,
-        prepared.evidence,
-        metric=metric,
-        target=accuracy,
-        reuse={
-            **outcome.by_products,
-            **{k: v for k, v in prepared.by_products.items() if k == "sketch"},
-            "sketch_used": entry.algorithm.randomized,
-        },
-        seed=certificate_seed(task.seed),
-        confidence=confidence,
-    )
+    with np.errstate(all="ignore"):  # an answer may be anything; what overflows is not certified
+        certificate = kind.certify(
+            lib,
+            lib.asarray(prepared.A),
+            None if prepared.b is None else lib.asarray(prepared.b),
+            replace(outcome, value=value),
+            task,
+            prepared.evidence,
+            metric=metric,
+            target=accuracy,
+            reuse={
+                **outcome.by_products,
+                **{k: v for k, v in prepared.by_products.items() if k == "sketch"},
+                "sketch_used": entry.algorithm.randomized,
+            },
+            seed=certificate_seed(task.seed),
+            confidence=confidence,
+        )
     return outcome, certificate, ran - started, time.perf_counter() - ran
+
+
+def _check_shapes(value: Any, prepared: Prepared) -> None:
+    """Raise Breakdown where an algorithm (of another package, perhaps) returned something of another shape."""
+    task, b = prepared.task, prepared.b
+    if b is not None:
+        found, expected = [tuple(value.shape)], [(task.n, *b.shape[1:])]
+    else:
+        found, rank = [tuple(part.shape) for part in value], int(value[1].shape[0])
+        expected = [(task.m, rank), (rank,), (rank, task.n)]
+    if found != expected:
+        raise Breakdown(f"its answer has shape {found}, not {expected}")
 
 
 def _rank(certificate: Certificate) -> tuple[bool, float, float]:
@@ -109,12 +138,15 @@ class _Run:
         self.seconds = {"run": 0.0, "certify": 0.0}
         self.out_of_memory = False
         self.work = Work(())
+        self.joules = 0.0  # forecast for what has been tried
 
     def attempt(self, entry: Entry) -> bool:
         """Run one candidate; True when its answer satisfies the budget."""
         label = entry.candidate.label
         begun = time.perf_counter()
         self._count(entry)
+        if entry.candidate.forecast is not None:
+            self.joules += entry.candidate.forecast.joules.median
         try:
             outcome, certificate, ran, certified = run_and_certify(
                 self.kind, self.prepared, entry, self.metric, self.budget.accuracy, self.budget.confidence
@@ -163,9 +195,11 @@ class _Run:
         forecast = entry.candidate.forecast
         if forecast is None:
             return False
-        if self.budget.memory is not None and forecast.bytes.high > self.budget.memory - self.prepared.copied_bytes:
+        if self.budget.memory is not None and forecast.bytes.high > self.budget.memory - self.prepared.held_bytes:
             return False
         if forecast.seconds.median > self.left():
+            return False
+        if self.budget.energy is not None and forecast.joules.median > self.budget.energy - self.joules:
             return False
         return not any(_same_method(entry, other) for other in self.failed)
 
@@ -206,6 +240,7 @@ def execute(plan: Plan, entries: Sequence[Entry], profile: HardwareProfile, *, e
     first = next(e for e in entries if e.candidate.label == plan.chosen.label)
     run = _Run(kind, prepared, plan.budget, plan.metric, started - spent)
     done = False
+    held = prepared.held_bytes
     with EnergyMeter(device=plan.task.device) as energy, PeakMemory() as memory:
         done = run.attempt(first)
         if not done and escalate:
@@ -218,7 +253,7 @@ def execute(plan: Plan, entries: Sequence[Entry], profile: HardwareProfile, *, e
     joules = modelled(profile.energy, total, run.work) if reading is None else reading.joules
     record = Record(
         seconds={**plan.seconds, **run.seconds, "total": total},
-        peak_bytes=memory.bytes + prepared.copied_bytes,
+        peak_bytes=max(memory.bytes + held, prepared.probe_bytes + prepared.copied_bytes),
         memory_source=memory.method,
         joules=joules.median,
         energy_source="modelled" if reading is None else reading.source,
@@ -271,47 +306,43 @@ def entries_of(plan: Plan) -> list[Entry]:
 
 def run_plan(plan: Plan, problem: Problem | None, candidate: Candidate | str | None) -> Solution:
     """`Plan.run`: see there."""
-    if problem is None:
-        problem = plan._problem
-        if problem is None:
-            raise PlanError("this plan was read from a file and holds no operands; give run() the problem")
-        if plan._prepared is None:
-            plan = _bind(plan, problem)
+    if problem is not None:
+        prepared = _bind(plan, problem)
+    elif plan._prepared is not None:
+        prepared = plan._prepared
     else:
-        plan = _bind(plan, problem)
-    chosen = plan.chosen
+        raise PlanError("this plan was read from a file and holds no operands; give run() the problem")
     if candidate is not None:
         label = candidate if isinstance(candidate, str) else candidate.label
         chosen = plan.candidate(label)
         if chosen.forecast is None:
             raise PlanError(f"candidate {label!r} cannot be run here: {chosen.reason}")
-    if chosen is not plan.chosen:
         plan = replace(plan, chosen=chosen)
     entries = plan._entries or entries_of(plan)
     if kind_of(plan.task.kind).small(plan.task):
-        solution = run_directly(plan, entries)
+        solution = _run_directly(plan, entries, prepared)
         if solution is not None:
             return solution
     from .planning import machine_of
 
-    plan = replace(plan, seconds={"probe": 0.0, "plan": 0.0})
+    plan = replace(plan, seconds={"probe": 0.0, "plan": 0.0}, _prepared=prepared)
     return execute(plan, entries, machine_of(None).profile, escalate=candidate is None)
 
 
-def run_directly(plan: Plan, entries: Sequence[Entry]) -> Solution | None:
+def _run_directly(plan: Plan, entries: Sequence[Entry], prepared: Prepared) -> Solution | None:
     """The chosen candidate without meters, for problems too small to be worth them; None if it must escalate."""
     started = time.perf_counter()
     kind, budget = kind_of(plan.task.kind), plan.budget
     entry = next(e for e in entries if e.candidate.label == plan.chosen.label)
     try:
         outcome, certificate, ran, certified = run_and_certify(
-            kind, plan._prepared, entry, plan.metric, budget.accuracy, budget.confidence
+            kind, prepared, entry, plan.metric, budget.accuracy, budget.confidence
         )
     except Breakdown:
         return None
     if not certificate.satisfied:
         return None
-    value = finish(kind, outcome.value, plan._prepared)
+    value = finish(kind, outcome.value, prepared)
     total = time.perf_counter() - started
     return Solution(value, certificate, "certified", plan, lambda: small_record(entry, outcome, ran, certified, total))
 
@@ -331,18 +362,26 @@ def small_record(entry: Entry, outcome: Outcome, ran: float, certified: float, t
     )
 
 
-def _bind(plan: Plan, problem: Problem) -> Plan:
-    """The plan with the operands of a problem of the same kind, shape and dtype."""
+def _bind(plan: Plan, problem: Problem) -> Prepared:
+    """Operands of a problem of the same kind, shape and dtype as the planned one, checked and scaled."""
     task = plan.task
     kind = kind_of(task.kind)
     if problem.kind != task.kind or not problem.dense:
         raise PlanError(f"the plan is for a {kind.describe(task)}, not for {problem!r}")
     fresh = kind.task(problem, task.target, task.seed)
-    same = ("m", "n", "nrhs", "dtype", "library", "device", "rank", "ridge", "center")
-    different = [name for name in same if getattr(fresh, name) != getattr(task, name)]
-    if different and not (different == ["ridge"] and task.kind == "least_squares"):
-        found = ", ".join(f"{name} = {getattr(fresh, name)!r} (planned: {getattr(task, name)!r})" for name in different)
-        raise PlanError(f"the problem does not fit the plan: {found}")
-    prepared = prepare(problem, replace(task, order=fresh.order, ridge=fresh.ridge))
-    prepared.evidence = replace(plan.evidence, norm_fro=prepared.evidence.norm_fro, norm_2=None)
-    return replace(plan, _problem=problem, _prepared=prepared)
+    if _shape(fresh) != _shape(task):
+        raise PlanError(f"the problem does not fit the plan: {kind.describe(fresh)}; planned: {kind.describe(task)}")
+    if task.structure != fresh.structure:
+        fresh = replace(fresh, structure=task.structure, bandwidth=task.bandwidth)
+    prepared = prepare(problem, fresh)
+    # The norms are the new problem's own; what else the probes found is taken to hold, and the certificate decides.
+    evidence = prepared.evidence
+    if plan.evidence.condition.high < math.inf or plan.evidence.singular_values or task.m != task.n:
+        evidence = replace(plan.evidence, norm_fro=evidence.norm_fro, norm_2=None)
+    prepared.evidence = evidence
+    return prepared
+
+
+def _shape(task: Task) -> tuple[Any, ...]:
+    """What a plan is bound to; the ridge and the memory order may change."""
+    return task.m, task.n, task.nrhs, task.dtype, task.library, task.device, task.rank, task.center

@@ -114,7 +114,7 @@ def write_value(path: Path, value: Any) -> None:
         if path.suffix == ".npy":
             np.save(file, arrays["x"], allow_pickle=False)
         else:
-            np.savez(file, **arrays)
+            np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 # --- which file, which array

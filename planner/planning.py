@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cost_models.memory import PeakMemory
 from ..cost_models.price import price
 from ..primitives.evidence import Evidence, Finding
 from ..primitives.task import Task
@@ -25,8 +26,8 @@ from .prepare import Prepared, prepare
 from .problems import Problem
 
 RIGOR = ("estimate", "probe", "race", "exhaustive")
-# A probe is run when half of what it might save pays for it: it finds the favourable case about every other time.
-_CHANCE_THAT_A_PROBE_PAYS = 0.5
+# A probe is run when its price is below this share of what it would save in the favourable case.
+_CHANCE_THAT_A_PROBE_PAYS = 0.6
 _CLOSE = 1.25
 
 
@@ -81,7 +82,7 @@ def _scaled_generic() -> Machine:
     factor = spot_check(profile).factor
     return Machine(
         profile.with_scale(factor),
-        f"a generic profile scaled by {factor:.2f} after a spot check (run `autonla profile` once for sharper forecasts)",
+        f"a generic profile, scaled by {factor:.2f} after a spot check (`autonla profile` makes forecasts sharper)",
     )
 
 
@@ -113,7 +114,9 @@ def make_plan(
     prepared = prepare(problem, kind.task(problem, budget.accuracy or 0.0, seed))
     notes = [_scaling_note(prepared)] if prepared.exponent_A or prepared.exponent_b else []
     probing = time.perf_counter()
-    _probe(kind, prepared, budget, profile, rigor, probing - started)
+    with PeakMemory() as memory:
+        _probe(kind, prepared, budget, profile, rigor, probing - started)
+    prepared.probe_bytes = float(memory.bytes)
     probed = time.perf_counter()
 
     task, evidence = prepared.task, prepared.evidence
@@ -121,7 +124,7 @@ def make_plan(
     floor = kind.floor(task, evidence)
     task = prepared.task = replace(task, target=target)
     ready = frozenset(prepared.by_products)
-    limits = Limits.of(budget, target, probed - started, prepared.copied_bytes)
+    limits = Limits.of(budget, target, probed - started, prepared.held_bytes)
     entries = enumerate_entries(kind, task, evidence, profile, limits, ready)
     if rigor in ("race", "exhaustive"):
         entries, note = _race(kind, prepared, entries, profile, limits, everything=rigor == "exhaustive")
@@ -202,7 +205,7 @@ def _probe(kind: Kind, prepared: Prepared, budget: Budget, profile: HardwareProf
             if rigor == "estimate":
                 continue
             target = budget.accuracy or kind.lapack_target(task, evidence)
-            limits = Limits.of(budget, target, spent, prepared.copied_bytes)
+            limits = Limits.of(budget, target, spent, prepared.held_bytes)
             if not _worth(kind, step, replace(task, target=target), evidence, profile, limits, prepared):
                 continue
         started = time.perf_counter()
@@ -233,21 +236,28 @@ def _worth(
     prepared: Any,
 ) -> bool:
     """Value of information: does the best that the probe may find save more than the probe costs?"""
+    work = step.work(task, evidence)
+    cost = price(work, profile).seconds.median
+    if limits.memory is not None and work.peak_bytes > limits.memory:
+        return False
+    if limits.latency is not None and cost > limits.latency:
+        return False
     ready = frozenset(prepared.by_products)
     now = _best_cost(enumerate_entries(kind, task, evidence, profile, limits, ready))
     then = _best_cost(enumerate_entries(kind, task, kind.favourable(task, evidence), profile, limits, ready))
     if now is None or then is None:
         return then is not None
-    cost = price(step.work(task, evidence), profile).seconds.median
     return _CHANCE_THAT_A_PROBE_PAYS * (now - then) > cost
 
 
 def _best_cost(entries: list[Entry]) -> float | None:
     """Expected seconds to a certified answer of the best feasible candidate."""
-    feasible = [e.candidate for e in entries if e.candidate.feasible and e.candidate.forecast]
+    known = [e for e in entries if e.candidate.forecast]
+    feasible = [e.candidate for e in known if e.candidate.feasible]
     if not feasible:
         return None
-    sure = min((c.forecast.seconds.median for c in feasible if c.forecast and c.failure <= 0.05), default=0.0)
+    reliable = [e.candidate for e in known if e.algorithm.safe or e.candidate.failure <= 0.05]
+    sure = min((c.forecast.seconds.median for c in reliable if c.forecast), default=0.0)
     return min(c.forecast.seconds.median + c.failure * sure for c in feasible if c.forecast)
 
 

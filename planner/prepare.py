@@ -6,7 +6,7 @@ Scaling is by powers of two, which is exact, and only where the norm is far from
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,15 @@ from .problems import Problem
 
 # Norms within these need no scaling: fourth powers and their sums stay inside the exponent range.
 _SAFE = {"float64": 1e60, "float32": 1e8}
+_SMALL = 1 << 15  # entries below which a dot product does not wake BLAS threads
 
 
 @dataclass(slots=True)
 class Prepared:
-    """Operands ready to run, what probes left behind, and the exponents that scale the value back."""
+    """Operands ready to run, what probes left behind, and the exponents that scale the value back.
+
+    `copied_bytes` is the memory of scaled copies, `probe_bytes` the peak that probing added.
+    """
 
     A: Any
     b: Any
@@ -33,11 +37,17 @@ class Prepared:
     exponent_b: int = 0
     by_products: dict[str, Any] = field(default_factory=dict)
     copied_bytes: float = 0.0
+    probe_bytes: float = 0.0
+
+    @property
+    def held_bytes(self) -> float:
+        """Memory held beyond the operands while a candidate runs: scaled copies and by-products of probes [B]."""
+        return self.copied_bytes + sum(map(_nbytes, self.by_products.values()))
 
 
 def _checked_norm(argument: str, x: Any) -> float:
     """Frobenius norm; raises NonFiniteInput naming how many entries are not finite and where the first is."""
-    size = norms.norm(x)
+    size = _quick_norm(x) or norms.norm(x)
     if math.isfinite(size):
         return size
     host = x if isinstance(x, np.ndarray) else (x.get() if hasattr(x, "get") else x.detach().cpu().numpy())
@@ -57,6 +67,15 @@ def _checked_norm(argument: str, x: Any) -> float:
     )
 
 
+def _quick_norm(x: Any) -> float:
+    """Norm of a small contiguous numpy array in two microseconds; 0.0 where that is not to be trusted."""
+    if type(x) is not np.ndarray or x.size > _SMALL or x.dtype.char != "d":
+        return 0.0
+    flat = x.reshape(-1) if x.flags.c_contiguous else x.T.reshape(-1)
+    total = float(flat @ flat)
+    return math.sqrt(total) if 1e-200 < total < 1e200 else 0.0
+
+
 def _exponent(size: float, dtype: str) -> int:
     """Exponent e such that size 2^-e is near one; 0 where no scaling is needed."""
     limit = _SAFE[dtype]
@@ -67,10 +86,17 @@ def _exponent(size: float, dtype: str) -> int:
 
 def _scale(x: Any, exponent: int) -> Any:
     while exponent:
-        step = max(-1000, min(1000, exponent))
+        step = max(-126, min(126, exponent))  # a power of two that float32 holds
         x = x * 2.0**-step
         exponent -= step
     return x
+
+
+def _nbytes(value: Any) -> float:
+    size = getattr(value, "nbytes", None)
+    if size is not None:
+        return float(size)
+    return sum(_nbytes(getattr(value, f.name)) for f in fields(value)) if is_dataclass(value) else 0.0
 
 
 def prepare(problem: Problem, task: Task) -> Prepared:

@@ -118,6 +118,8 @@ def _embedding(
         keep = int((s > _negligible(min(task.m, task.n)) * s[0]).sum())
         return _Embedding(None, Vh[:keep].T, s[:keep], U[:, :keep], 0.0, 1.0, "singular vectors of A")
     ready = reuse.get("sketch")
+    if ready is not None and ready.kind == "identity" and task.dtype != "float64":
+        ready = None  # an R rounded to float32 may have lost the weakest directions
     if ready is not None and ready.kind == "identity":
         R = _with_ridge(lib, lib.asarray(ready.R), task.ridge)
         return _from_matrix(lib, R, task, 1e-3, 1.0, "QR of A")
@@ -183,6 +185,8 @@ def certify(
     """
     xp = lib.xp
     B, X = lib.astype(as_columns(b), "float64"), lib.astype(as_columns(x), "float64")
+    if not bool(xp.all(xp.isfinite(X))):
+        return Certificate("prediction_error", math.inf, math.inf, 1.0, "x is not finite", target, False)
     columns = X.shape[1]
     w = lib.asarray(np.random.default_rng(np.random.Philox(key=seed)).standard_normal((task.n, 1)))
     W = xp.concat([X, w], axis=1)

@@ -138,7 +138,7 @@ def _panel(axes: Any, outcome: Outcome, found: list[Point], colours: dict[str, s
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.margins(0.1, 0.1)
-    accuracy, latency = outcome.case.budget.accuracy, outcome.case.budget.latency
+    accuracy, latency = outcome.budget.accuracy, outcome.budget.latency
     if accuracy is not None:
         axes.axhline(accuracy, color=_ASKED, linestyle="--", linewidth=1.3, zorder=2)
     if latency is not None:
@@ -149,7 +149,7 @@ def _panel(axes: Any, outcome: Outcome, found: list[Point], colours: dict[str, s
         axes.spines[side].set_visible(False)
     axes.set_xlabel("time of running and certifying [s]")
     axes.set_ylabel("bound on the error")
-    axes.set_title(outcome.case.title, fontsize=11.5, pad=10)
+    axes.set_title(outcome.title, fontsize=11.5, pad=10)
     numbered = [
         (p.seconds, p.error, str(i), _CHOSEN if p.chosen else _text_colour(p, colours)) for i, p in enumerate(found, 1)
     ]
@@ -177,7 +177,7 @@ def _place(axes: Any, texts: list[tuple[float, float, str, str]]) -> None:
                 cy = py + scale * radius * math.sin(angle)
                 box = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
                 outside = box[0] < frame.x0 or box[2] > frame.x1 or box[1] < frame.y0 or box[3] > frame.y1
-                cost = sum(_overlap(box, other) for other in taken) + 1e4 * outside + 0.3 * radius
+                cost = 10.0 * sum(_overlap(box, other) for other in taken) + 1e5 * outside + 0.3 * radius
                 if cost < least:
                     least, best = cost, (cx, cy)
         cx, cy = best

@@ -12,12 +12,13 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from ...profiles import Found
+from ...profiles.errors import AutonlaError
+from ..budget import Budget
 from ..candidates import show_bytes, show_seconds
 from ..explanation import _reason as reason
 from ..plans import Candidate, Plan
-from ..problems import LeastSquares, LinearSystem, LowRank, Problem
-from ...profiles import Found
-from ...profiles.errors import AutonlaError
+from ..problems import LowRank, Problem
 from ..terminal import show_energy, show_error
 
 if TYPE_CHECKING:
@@ -60,44 +61,48 @@ def machine(out: Console, found: Found) -> None:
         )  # fmt: skip
 
 
-def call_of(problem: Problem, budget: Any) -> str:
+def call_text(problem: Problem, budget: Budget) -> str:
     """The call as one writes it."""
-    options = ""
-    if isinstance(problem, LeastSquares):
-        options = f"A, b, ridge={problem.ridge:g}" if problem.ridge else "A, b"
-    elif isinstance(problem, LinearSystem):
-        options = "A, b"
-    elif isinstance(problem, LowRank):
-        options = "A" + (f", rank={problem.rank}" if problem.rank else "") + (", center=True" if problem.center else "")
+    operands = ["A"] if isinstance(problem, LowRank) else ["A", "b"]
+    for name in ("ridge", "rank", "center"):
+        if value := getattr(problem, name, None):
+            operands.append(f"{name}={value:g}" if name == "ridge" else f"{name}={value}")
+    return f"solve({type(problem).__name__}({', '.join(operands)}), {budget_text(budget)})"
+
+
+def budget_text(budget: Budget) -> str:
+    """The budget as one writes it."""
     shown = []
-    for name, value in (("accuracy", budget.accuracy), ("latency", budget.latency), ("memory", budget.memory)):
-        if value is not None:
-            text = {"accuracy": f"{value:g}", "latency": f"{show_seconds(value)!r}", "memory": f"{show_bytes(value)!r}"}
-            shown.append(f"{name}={text[name]}")
-    return f"solve({type(problem).__name__}({options}), Budget({', '.join(shown)}))"
+    if budget.accuracy is not None:
+        shown.append(f"accuracy={budget.accuracy:g}")
+    if budget.latency is not None:
+        shown.append(f"latency={show_seconds(budget.latency)!r}")
+    if budget.memory is not None:
+        shown.append(f"memory={show_bytes(budget.memory)!r}")
+    return f"Budget({', '.join(shown)})"
 
 
 def case(out: Console, number: int, total: int, outcome: Outcome) -> None:
     """The block of one case."""
-    solution, plan = outcome.solution, outcome.solution.plan
+    plan, record = outcome.plan, outcome.record
     out.print()
-    out.print(Rule(Text(f"{number} of {total}  {outcome.case.title}", style="bold"), align="left", style="cyan"))
-    _line(out, "data", outcome.case.data, style="dim")
-    _line(out, "call", call_of(outcome.case.problem, outcome.case.budget), style="dim")
+    out.print(Rule(Text(f"{number} of {total}  {outcome.title}", style="bold"), align="left", style="cyan"))
+    _line(out, "data", outcome.data, style="dim")
+    _line(out, "call", outcome.call, style="dim")
     _lines(out, "probes", _findings(plan))
     _line(out, "chosen", f"{plan.chosen.title}  {plan.chosen.label}", style="bold")
     _lines(out, "because", _because(outcome))
-    for attempt in solution.record.attempts[:-1]:
+    for attempt in record.attempts[:-1]:
         _line(out, "tried", f"{attempt.label}: {attempt.outcome}", style="yellow")
     out.print(_forecast_table(outcome))
     stages = ", ".join(
-        f"{name} {show_seconds(solution.record.seconds[name])}"
+        f"{name} {show_seconds(record.seconds[name])}"
         for name in ("probe", "plan", "run", "certify")
-        if solution.record.seconds[name] > 0.0
+        if record.seconds[name] > 0.0
     )
     _line(out, "whole call", f"{show_seconds(outcome.seconds)} ({stages})")
-    mark, style = ("✔", "green") if solution.status == "certified" else ("•", "yellow")
-    _line(out, "certificate", f"{mark} {solution.status}: {solution.certificate}", style=style)
+    mark, style = ("✔", "green") if outcome.status == "certified" else ("•", "yellow")
+    _line(out, "certificate", f"{mark} {outcome.status}: {outcome.certificate}", style=style)
     for timing in outcome.today:
         verdict, style = compare(timing.seconds, outcome.seconds)
         text = f"{timing.label} {show_seconds(timing.seconds)}, error {show_error(timing.error)}: "
@@ -144,18 +149,14 @@ def _findings(plan: Plan) -> list[str]:
 
 def _because(outcome: Outcome) -> list[str]:
     """The reason, the best reasons against other algorithms, and what the budget's point changed."""
-    plan = outcome.solution.plan
+    plan = outcome.plan
     if any(finding.probe == "none" for finding in plan.evidence.findings):  # the fast path compares nothing
         return list(plan.notes)
     lines = [reason(plan), *plan.notes]
     fit = {c.algorithm for c in plan.candidates if c.feasible} | {plan.chosen.algorithm}
     rejected = _one_per_algorithm(c for c in plan.candidates if c.algorithm not in fit)
     lines += [f"not {c.title}: {c.reason}" for c in rejected[:_MOST_REJECTED]]
-    if outcome.relaxed and outcome.case.relaxed is not None:
-        relaxed = call_of(outcome.case.problem, outcome.case.relaxed).rpartition("Budget")[2][:-1]
-        same = " as well" if outcome.relaxed == plan.chosen.label else ""
-        lines.append(f"with Budget{relaxed} it would be {outcome.relaxed}{same}")
-    return lines
+    return lines + ([outcome.relaxed] if outcome.relaxed else [])
 
 
 def _one_per_algorithm(candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -167,13 +168,13 @@ def _one_per_algorithm(candidates: Iterable[Candidate]) -> list[Candidate]:
 
 
 def _forecast_table(outcome: Outcome) -> Table:
-    record, forecast = outcome.solution.record, outcome.solution.plan.chosen.forecast
+    record, forecast = outcome.record, outcome.plan.chosen.forecast
     run = record.seconds["run"] + record.seconds["certify"]
     measured = (
         ("run and certify", "seconds", show_seconds, show_seconds(run)),
         ("memory", "bytes", show_bytes, _peak(record)),
         (f"energy ({record.energy_source})", "joules", show_energy, show_energy(record.joules)),
-        ("error", "error", show_error, f"{show_error(outcome.error)}{_rank(outcome)}"),
+        ("error", "error", show_error, show_error(outcome.error) + (f", rank {outcome.rank}" if outcome.rank else "")),
     )
     table = Table.grid(padding=(0, 3, 0, 0))
     table.add_column(style="cyan", min_width=_LABEL - 2)
@@ -192,11 +193,6 @@ def _forecast_table(outcome: Outcome) -> Table:
 
 def _peak(record: Any) -> str:
     return "not measured" if record.peak_bytes is None else show_bytes(record.peak_bytes)
-
-
-def _rank(outcome: Outcome) -> str:
-    problem, value = outcome.case.problem, outcome.solution.value
-    return f", rank {len(value.s)}" if isinstance(problem, LowRank) and problem.rank is None else ""
 
 
 def summary(
@@ -227,25 +223,24 @@ def summary(
 
 
 def _summary_row(outcome: Outcome) -> list[Text]:
-    solution = outcome.solution
     best = min(outcome.today, key=lambda timing: timing.seconds)
     verdict, style = compare(best.seconds, outcome.seconds)
     ratio = _time_over_forecast(outcome)
     near = ratio is not None and 1.0 / _FORECAST_FACTOR <= ratio <= _FORECAST_FACTOR
     return [
         Text(outcome.name),
-        Text(solution.record.attempts[-1].label.partition("[")[0].partition("(")[0].replace("_", " ")),
+        Text(outcome.record.attempts[-1].label.partition("[")[0].partition("(")[0].replace("_", " ")),
         Text(show_seconds(outcome.seconds)),
         Text(show_seconds(best.seconds)),
         Text(verdict, style=style),
-        Text(f"≤ {solution.certificate.bound:.0e}", style="green" if solution.status == "certified" else "yellow"),
+        Text(f"≤ {outcome.certificate.bound:.0e}", style="green" if outcome.status == "certified" else "yellow"),
         Text("-" if ratio is None else f"{ratio:.2g}", style="" if near else "yellow"),
     ]
 
 
 def _time_over_forecast(outcome: Outcome) -> float | None:
     """Measured over forecast time of running and certifying; None where the first choice was not the last."""
-    forecast, record = outcome.solution.plan.chosen.forecast, outcome.solution.record
+    forecast, record = outcome.plan.chosen.forecast, outcome.record
     if forecast is None or len(record.attempts) != 1:
         return None
     return (record.seconds["run"] + record.seconds["certify"]) / forecast.seconds.median
@@ -253,7 +248,7 @@ def _time_over_forecast(outcome: Outcome) -> float | None:
 
 def totals(outcomes: list[Outcome], refused: list[tuple[str, str]]) -> list[str]:
     """Certified answers, speed against the fastest of today's calls, quality of the forecasts of time."""
-    certified = sum(o.solution.status == "certified" for o in outcomes)
+    certified = sum(o.status == "certified" for o in outcomes)
     ratios = [min(t.seconds for t in o.today) / o.seconds for o in outcomes]
     faster = sum(r >= _TIE for r in ratios)
     slower = sum(r <= 1.0 / _TIE for r in ratios)
@@ -262,7 +257,8 @@ def totals(outcomes: list[Outcome], refused: list[tuple[str, str]]) -> list[str]
     lines = [
         f"{certified} of {len(outcomes)} answers certified"
         + (f", {len(refused)} problems refused within their budget" if refused else ""),
-        f"against the fastest of today's calls: {faster} faster, {len(ratios) - faster - slower} as fast, {slower} slower",
+        f"against the fastest of today's calls: {faster} faster, {len(ratios) - faster - slower} as fast,"
+        f" {slower} slower",
     ]
     if forecasts:
         lines.append(f"measured time within a factor {_FORECAST_FACTOR:g} of forecast: {near} of {len(forecasts)}")

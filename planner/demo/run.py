@@ -6,17 +6,22 @@ import gc
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from .. import plan, race, solve
 from ...profiles import Found, find
 from ...profiles.errors import AutonlaError
-from ..solution import Solution
+from .. import plan, race, solve
+from ..budget import Budget
+from ..certificate import Certificate
+from ..plans import Plan
+from ..problems import LowRank
+from ..racing import Race
+from ..solution import Record, Solution
 from ..terminal import console, measure
 from . import report
 from .picture import draw
@@ -41,33 +46,42 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one case.
+    """What came of one case; it holds no operands, which together would take a gigabyte.
 
     Attributes
     ----------
-    name : str
-        The case in a few words.
-    solution : Solution
-        Of the run with the median time.
+    name, title, data, call : str
+        The case in a few words and in a line, its data, and the call as one writes it.
+    budget : Budget
+    plan, certificate, status, record
+        Of the solution whose run had the median time.
+    rank : int or None
+        Rank that was found, where it was not given.
     seconds : float
         Median of the whole call `solve` [s], by the demo's clock.
     error : float
         By the demo's yardstick.
     relaxed : str
-        What would be chosen under the case's relaxed budget; empty where there is none.
-    raced : table or None
+        What would be chosen under the case's relaxed budget, a sentence; empty where there is none.
+    raced : Race or None
         Every feasible candidate, run.
     """
 
     name: str
-    case: Case
-    solution: Solution
+    title: str
+    data: str
+    call: str
+    budget: Budget
+    plan: Plan
+    certificate: Certificate
+    status: str
+    record: Record
+    rank: int | None
     seconds: float
     error: float
-    runs: int
     today: tuple[Timing, ...]
     relaxed: str
-    raced: Any
+    raced: Race | None
 
 
 def run_demo(
@@ -110,11 +124,10 @@ def run_demo(
     with Progress(*columns, console=out, transient=True) as bar:
         task = bar.add_task("", total=len(cases) + 1)
         for number, entry in enumerate(cases, 1):
-            say: Callable[[str], None] = (
-                lambda what, title=entry.title: bar.update(  # noqa: E731
-                    task, description=f"{title}: {what}"[:44]
-                )
-            )
+
+            def say(what: str, title: str = entry.title) -> None:
+                bar.update(task, description=f"{title}: {what}"[:44])
+
             try:
                 say("data")
                 case = entry.build()
@@ -123,8 +136,8 @@ def run_demo(
                 refused.append((entry.title, str(error)))
                 report.refusal(bar.console, number, len(cases), entry.title, error)
             else:
-                outcomes.append(outcome)
                 report.case(bar.console, number, len(cases), outcome)
+                outcomes.append(outcome)
             bar.advance(task)
             gc.collect()
         bar.update(task, description="picture")
@@ -171,12 +184,38 @@ def _run(name: str, case: Case, turns: int | None, say: Callable[[str], None]) -
         Timing(today.label, statistics.median(runs), case.error(value), len(runs))
         for today, runs, value in zip(case.today, theirs, values, strict=True)
     )
-    relaxed = plan(case.problem, case.relaxed, rng=0).chosen.label if case.relaxed is not None else ""
+    relaxed = ""
+    if case.relaxed is not None:
+        label = plan(case.problem, case.relaxed, rng=0).chosen.label
+        same = " as well" if label == solution.plan.chosen.label else ""
+        relaxed = f"with {report.budget_text(case.relaxed)} it would be {label}{same}"
     raced = None
     if case.frontier:
         say("race of all candidates")
         raced = race(case.problem, case.budget)
-    return Outcome(name, case, solution, seconds, case.error(solution.value), len(ours), timings, relaxed, raced)
+        raced = replace(raced, plan=_bare(raced.plan))
+    return Outcome(
+        name=name,
+        title=case.title,
+        data=case.data,
+        call=report.call_text(case.problem, case.budget),
+        budget=case.budget,
+        plan=_bare(solution.plan),
+        certificate=solution.certificate,
+        status=solution.status,
+        record=solution.record,
+        rank=len(solution.value.s) if isinstance(case.problem, LowRank) and case.problem.rank is None else None,
+        seconds=seconds,
+        error=case.error(solution.value),
+        today=timings,
+        relaxed=relaxed,
+        raced=raced,
+    )
+
+
+def _bare(plan: Plan) -> Plan:
+    """The plan without the operands it is bound to."""
+    return replace(plan, _problem=None, _prepared=None)
 
 
 def _interleaved(

@@ -127,7 +127,7 @@ def interval_or(value: Interval | None, default: float) -> float:
 def times_power_of_two(value: Any, exponent: int) -> Any:
     """value * 2^exponent, in steps that do not overflow on the way."""
     while exponent:
-        step = max(-1000, min(1000, exponent))
+        step = max(-126, min(126, exponent))  # a power of two that float32 holds
         value = value * 2.0**step
         exponent -= step
     return value
