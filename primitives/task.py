@@ -37,8 +37,8 @@ class Task:
     center : bool
         LowRank: whether the column means are removed first.
     structure : str
-        LinearSystem: "general" | "symmetric" | "spd" | "upper" | "lower" | "banded" | "diagonal", as declared by
-        the user or found by a probe.
+        LinearSystem: "general" | "symmetric" | "spd" | "indefinite" (symmetric, not positive definite) | "upper" |
+        "lower" | "banded" | "diagonal", as declared by the user or found by a probe.
     bandwidth : tuple of int
         Lower and upper bandwidth when `structure` is "banded".
     seed : int

@@ -10,8 +10,8 @@ a random start weighs each about 1/n). Three things are read off it:
   there: Lambda = 1 / sum_{j<=k} p_j(0)^2. With singular values spread evenly over L decades, k steps resolve about
   log10(2k) of them, and 1 - Lambda is log10(2k) / L within a few per cent for k = 4 .. 12; hence
   L = log10(2k) / (1 - Lambda), which separates cond 1e4 from 1e10.
-- A distribution that is resolved (Lambda small) ends in a hard edge as a random matrix does: about n Lambda singular
-  values below the smallest Ritz value, spaced evenly.
+- A distribution that is resolved (Lambda small) is taken to end in a hard edge, as that of a random matrix does: about
+  n Lambda singular values below the smallest Ritz value, spaced evenly.
 
 What it cannot see is one tiny singular value, or a few: they carry a mass of 1/n each. The float32 factorization meets
 those (its corrections do not shrink).
@@ -24,6 +24,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
+import array_api_compat
 import numpy as np
 
 from ..primitives.backends import backends_for
@@ -37,7 +38,7 @@ from ..primitives.work import Calls, Work
 
 Array = Any
 
-STEPS = 6
+STEPS = 5
 MOST_STEPS = 12  # while every Ritz value but the last is an outlier of mass about 1/n
 SMALL = 1e-6  # singular values below this share of the largest count as tiny
 _U32 = 2.0**-24
@@ -154,7 +155,7 @@ def condition_interval(rule: Quadrature, n: int) -> Interval:
     # Ritz values carry float32 rounding of the order of the largest
     low = max(1.0, (1.0 - 1e-5) * float(rule.nodes[0] / (rule.nodes[-1] + 16 * _U32 * rule.nodes[0])))
     mass = rule.mass_at_zero
-    edge = math.log10(low * max(1.0, n * mass))
+    edge = math.log10(low * max(1.0, 3.0 * n * mass))  # 3: the median of square Gaussian matrices, about 4 n
     spread = min(rule.decades, 300.0)
     share = min(1.0, max(0.0, (0.5 - mass) / 0.3))  # 1: resolved; 0: it goes on below
     median = max(low, 10.0 ** (share * edge + (1.0 - share) * spread))
@@ -242,8 +243,7 @@ def _orthogonalized(v: np.ndarray, basis: np.ndarray) -> np.ndarray:
 
 def _as(lib: Any, A: Array, v: np.ndarray) -> Array:
     """A host vector where A lives."""
-    v = lib.asarray(v)
-    return v.to(A.device) if hasattr(A, "is_cuda") and A.is_cuda else v
+    return array_api_compat.to_device(lib.asarray(v), array_api_compat.device(A))
 
 
 def _backend(task: Task) -> str:

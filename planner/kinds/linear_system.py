@@ -34,6 +34,8 @@ def _structure(A: Any, b: Any, task: Task, evidence: Evidence) -> tuple[Task, Ev
 
 def _conditioning(A: Any, b: Any, task: Task, evidence: Evidence) -> tuple[Task, Evidence, dict[str, Any]]:
     evidence, by_products = conditioning.run(A, task, evidence)
+    if by_products.pop("indefinite", False):
+        task = replace(task, structure="indefinite")
     return task, evidence, by_products
 
 
@@ -52,7 +54,7 @@ class LinearSystemKind(Kind):
             ProbeStep("structure", lambda t, e: True, lambda t, e: structure.work(t), _structure, always=True),
             ProbeStep(
                 "conditioning",
-                lambda t, e: t.dtype == "float64" and t.structure in ("general", "symmetric", "spd") and t.n >= 200,
+                lambda t, e: t.dtype == "float64" and t.structure in ("general", "symmetric", "spd", "indefinite") and t.n >= 200,
                 lambda t, e: conditioning.work(t),
                 _conditioning,
             ),
@@ -88,7 +90,7 @@ class LinearSystemKind(Kind):
         return task.unit_roundoff
 
     def lapack_target(self, task: Task, evidence: Evidence) -> float:
-        return (10.0 + 4.0 * math.sqrt(task.n)) * task.unit_roundoff
+        return (10.0 + max(4.0 * math.sqrt(task.n), 0.3 * task.n)) * task.unit_roundoff
 
     def favourable(self, task: Task, evidence: Evidence) -> Evidence:
         return replace(evidence, condition=Interval(30.0, 10.0, 100.0), scaled_condition=Interval(30.0, 10.0, 100.0))

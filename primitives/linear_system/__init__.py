@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ..algorithm import Algorithm
 from . import banded, cholesky, diagonal, ldlt, lu, mixed_cholesky, mixed_lu, qr, triangular
-from ._common import Disposable
+from ._common import SYMMETRIC, Disposable
 
-__all__ = ["ALGORITHMS", "Disposable"]
+__all__ = ["ALGORITHMS", "SYMMETRIC", "Disposable"]
 
 ALGORITHMS: tuple[Algorithm, ...] = (
     diagonal.ALGORITHM,

@@ -14,8 +14,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
+import array_api_compat
 import numpy as np
 
 from ..algorithm import Breakdown
@@ -24,21 +26,22 @@ from ..interval import Interval
 from ..norms import column_norms, norm
 from ..task import UNIT_ROUNDOFF, Task
 from ..work import Calls, KernelCall
-from ._common import Disposable, vector_bytes
+from ._common import Disposable, growing, vector_bytes
 
 Array = Any
 
 MOST_CORRECTIONS = 10
 SLOWEST = 0.5  # a correction that shrinks the last by less than this is not worth a solve with the factor
+_CAUTION = 20.0  # how much worse than the last contraction the next may be
+_NORMAL = NormalDist()
 _U32, _U64 = UNIT_ROUNDOFF["float32"], UNIT_ROUNDOFF["float64"]
 # Measured on n = 50 .. 1000, cond 10 .. 1e8, LU and Cholesky (half of LU), spectra geometric or with one small value:
 _CONTRACTION = (0.02, 5.0)  # rho / (sqrt(n) u_32) = 0.02 cond + 5, 90 % within a factor 4
-_FIRST = 0.1  # backward error of x_0 in units of sqrt(n) u_32, median
 
 
 @dataclass(frozen=True, slots=True)
 class Refined:
-    """Solution x, how many corrections it took, the backward error reached and the last contraction."""
+    """Solution x, how many corrections it took, the backward error reached (at most, where foreseen), contraction."""
 
     x: Array
     corrections: int
@@ -88,6 +91,9 @@ def refine(lib: Any, A: Array, b: Array, solve: Callable[[Array], Array], task: 
             if not contraction < SLOWEST or best_error * contraction ** (left + 2) > goal:  # also when it is nan
                 break
         x = d if x is None else x + d
+        foreseen = _CAUTION * contraction * best_error
+        if corrections and foreseen <= goal and goal >= 4 * floor_of(task.n):
+            return Refined(x, corrections, foreseen, contraction)  # the product with A is left to the certificate
         r = b - lib.matmul(A, x)
         norm_r, norm_x = _norms(r), _norms(x)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -143,7 +149,7 @@ def forecast_contraction(task: Task, evidence: Evidence) -> Interval:
 
 def forecast_corrections(task: Task, evidence: Evidence) -> float:
     """How many corrections the target takes."""
-    goal, first = goal_of(task), _FIRST * math.sqrt(task.n) * _U32
+    goal, first = goal_of(task), growing(task, evidence, "float32").median
     if goal >= first:
         return 0.0
     rho = min(SLOWEST, forecast_contraction(task, evidence).median)
@@ -153,18 +159,20 @@ def forecast_corrections(task: Task, evidence: Evidence) -> float:
 def refinement_error(task: Task, evidence: Evidence) -> Interval:
     """Backward error forecast: as refined where refinement converges, 1 where it cannot.
 
-    The last correction overshoots the goal by up to rho. The upper end says how likely failure is: 5 % where a probe
-    has seen the spectrum, 1 in 4 where the condition is a guess.
+    The last correction overshoots the goal by up to rho. The upper end is set so that the probability of an error
+    above the target is that of no convergence: rho, known to a factor of 4 either way, above `SLOWEST`; at least 3 %,
+    and 1 in 4 where the condition is a guess.
     """
-    rho = forecast_contraction(task, evidence).median
-    if rho >= SLOWEST:
-        return Interval(1.0, goal_of(task), 1.0)
     goal, floor = goal_of(task), floor_of(task.n)
-    median = max(floor / 2, goal * math.sqrt(rho))
-    high = max(2.0 * goal, 4.0 * median)
+    rho = forecast_contraction(task, evidence).median
+    failure = max(0.03, 1.0 - _NORMAL.cdf(math.log(SLOWEST / rho) / math.log(4.0)))
     if evidence.small_fraction is None and not math.isfinite(evidence.condition.high):
-        high = median * (high / median) ** 2.44  # normal quantiles: 1.645 / 0.674
-    return Interval(median, min(floor / 8, median), high)
+        failure = max(failure, 0.25)
+    if failure > 0.45:
+        return Interval(1.0, goal, 1.0)
+    median = max(floor / 2, goal * math.sqrt(rho))
+    spread = math.log(max(2.0 * goal, 4.0 * median) / median) / _NORMAL.inv_cdf(1.0 - failure)
+    return Interval(median, min(floor / 8, median), median * math.exp(_NORMAL.inv_cdf(0.95) * spread))
 
 
 def too_ill_conditioned(task: Task, evidence: Evidence) -> str | None:
@@ -180,8 +188,8 @@ def too_ill_conditioned(task: Task, evidence: Evidence) -> str | None:
 
 
 def refinement_calls(task: Task, evidence: Evidence, backend: str) -> tuple[KernelCall, ...]:
-    """The float64 residuals: one more than there are corrections."""
-    k, count = Calls(backend, "float64"), 1.0 + forecast_corrections(task, evidence)
+    """The float64 residuals: one before each correction, and in half of the cases one after the last."""
+    k, count = Calls(backend, "float64"), 0.5 + forecast_corrections(task, evidence)
     n, r = task.n, task.nrhs
     return (k("gemv", n, n, count=count) if r == 1 else k("gemm", n, r, n, count=count),)
 
@@ -202,7 +210,9 @@ def operand(lib: Any, A: Array) -> Array:
 def _correction(lib: Any, solve: Callable[[Array], Array], r: Array, norm_r: np.ndarray) -> Array:
     """float64 solution of a float32 solve, the right-hand side scaled into float32's range."""
     scale = np.where((norm_r > 0.0) & np.isfinite(norm_r), norm_r, 1.0)
-    factor = float(scale[0]) if r.ndim == 1 else lib.asarray(scale)
+    factor = (
+        float(scale[0]) if r.ndim == 1 else array_api_compat.to_device(lib.asarray(scale), array_api_compat.device(r))
+    )
     return lib.astype(solve(lib.astype(r / factor, "float32")), "float64") * factor
 
 

@@ -1,7 +1,7 @@
 """Banded LU with partial pivoting, of a dense matrix whose nonzeros lie within a few diagonals.
 
-Cost: 2 n kl (kl + ku) flops for kl lower and ku upper diagonals, and only the band is read. Backward stable as LU is;
-growth is at most 2^kl.. for narrow bands less than for full matrices.
+Cost: 2 n kl (kl + ku) flops for kl lower and ku upper diagonals, and only the band is read. Backward stable as LU is,
+and in a narrow band little can grow.
 
 Reference: Golub and Van Loan, Matrix Computations, 4th ed. (2013), sec. 4.3.
 """
@@ -42,7 +42,7 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
     band = (2 * kl + ku + 1) * task.n * ITEMSIZE[options.dtype]
     return Work(
         (k("gbsv", task.n, kl, ku, task.nrhs),),
-        band + vector_bytes(task, 1 + (options.dtype != task.dtype), options.dtype) + 8.0 * task.n,
+        band + vector_bytes(task, 1 + 2 * (options.dtype != task.dtype), options.dtype) + 8.0 * task.n,
     )
 
 
@@ -56,7 +56,7 @@ def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reu
     lib: Any = library(options.backend)
     assert task.bandwidth is not None
     x = lib.solve_banded(lib.asarray(A), right_hand_side(b, options), *task.bandwidth)
-    return Outcome(checked(x, task))
+    return Outcome(checked(lib, x, task))
 
 
 ALGORITHM = Algorithm(

@@ -17,7 +17,7 @@ from ..algorithm import Algorithm, Outcome
 from ..evidence import Evidence
 from ..interval import Interval
 from ..kernels import library
-from ..task import ITEMSIZE, Task
+from ..task import Task
 from ..work import Calls, Work
 from ._common import (
     SYMMETRIC,
@@ -25,6 +25,7 @@ from ._common import (
     Settings,
     checked,
     matrix,
+    matrix_bytes,
     right_hand_side,
     rounding,
     settings,
@@ -61,10 +62,9 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
     n, k = task.n, Calls(options.backend, options.dtype)
     cast = (k("cast", n, n),) if options.dtype != task.dtype else ()
     copies = 2.0 if options.backend == "torch" and cast else 1.0  # torch factors a copy of the cast copy
-    entries = n * n * ITEMSIZE[options.dtype]
     return Work(
         (*cast, k("potrf", n), k("trsm", n, task.nrhs, count=2)),
-        copies * entries + vector_bytes(task, 2 + bool(cast), options.dtype),
+        matrix_bytes(task, copies, options.dtype) + vector_bytes(task, 2 + bool(cast), options.dtype),
     )
 
 
@@ -81,7 +81,7 @@ def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reu
     if factor is None:
         A, own = matrix(A, options)
         factor = cholesky_factor(lib, A, overwrite=own)
-    x = checked(cholesky_solve(lib, factor, right_hand_side(b, options)), task)
+    x = checked(lib, cholesky_solve(lib, factor, right_hand_side(b, options)), task)
     return Outcome(x, {"factor": Factor("cholesky", options, factor)})
 
 

@@ -50,7 +50,7 @@ def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reu
     zeros = lib.to_numpy(d == 0).nonzero()[0]
     if zeros.size:
         raise Breakdown(f"the matrix is exactly singular (diagonal entry {int(zeros[0])} is zero)")
-    return Outcome(checked(b / (d if b.ndim == 1 else d[:, None]), task))
+    return Outcome(checked(lib, b / (d if b.ndim == 1 else d[:, None]), task))
 
 
 ALGORITHM = Algorithm(

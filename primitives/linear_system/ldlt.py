@@ -25,6 +25,7 @@ from ._common import (
     checked,
     growing,
     matrix,
+    matrix_bytes,
     right_hand_side,
     settings,
     square,
@@ -50,16 +51,17 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
     """One factorization of a copy of A."""
     n, k = task.n, Calls(options.backend, options.dtype)
     cast = (k("cast", n, n),) if options.dtype != task.dtype else ()
-    entries = n * n * ITEMSIZE[options.dtype]
     return Work(
         (*cast, k("sytrf", n), k("sytrs", n, task.nrhs)),
-        (1 + bool(cast)) * entries + 64.0 * n * ITEMSIZE[options.dtype] + vector_bytes(task, 3, options.dtype),
+        matrix_bytes(task, 1 + bool(cast), options.dtype)
+        + 64.0 * n * ITEMSIZE[options.dtype]
+        + vector_bytes(task, 3, options.dtype),
     )
 
 
 def error(task: Task, evidence: Evidence, options: Settings) -> Interval:
     """A few units of roundoff."""
-    return growing(task, options.dtype)
+    return growing(task, evidence, options.dtype)
 
 
 def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
@@ -68,7 +70,7 @@ def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reu
     factor = stored_factor(reuse, "ldlt", options)
     if factor is None:
         factor = lib.ldl_factor(matrix(A, options)[0])
-    x = checked(lib.ldl_solve(factor, right_hand_side(b, options)), task)
+    x = checked(lib, lib.ldl_solve(factor, right_hand_side(b, options)), task)
     return Outcome(x, {"factor": Factor("ldlt", options, factor)})
 
 

@@ -16,7 +16,7 @@ from ..algorithm import Algorithm, Outcome
 from ..evidence import Evidence
 from ..interval import Interval
 from ..kernels import library
-from ..task import ITEMSIZE, Task
+from ..task import Task
 from ..work import Calls, Work
 from ._common import (
     Factor,
@@ -24,6 +24,7 @@ from ._common import (
     checked,
     growing,
     matrix,
+    matrix_bytes,
     right_hand_side,
     settings,
     square,
@@ -46,17 +47,19 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
     """One factorization of a copy of A."""
     n, k = task.n, Calls(options.backend, options.dtype)
     cast = (k("cast", n, n),) if options.dtype != task.dtype else ()
-    copies = 2.0 if options.backend == "torch" and cast else 1.0  # torch factors a copy of the cast copy
-    entries = n * n * ITEMSIZE[options.dtype]
+    in_numpy = options.backend == "numpy"
+    # torch factors a copy of the cast copy; numpy.linalg.solve casts float32 to float64, then factors a copy of that
+    copies = 2.0 if (options.backend == "torch" and cast) or (in_numpy and options.dtype == "float32") else 1.0
+    factored = "float64" if in_numpy else options.dtype
     return Work(
         (*cast, k("getrf", n), k("getrs", n, task.nrhs)),
-        copies * entries + vector_bytes(task, 2 + bool(cast), options.dtype) + 8.0 * n,
+        matrix_bytes(task, copies, factored) + vector_bytes(task, 2 + bool(cast), factored) + 8.0 * n,
     )
 
 
 def error(task: Task, evidence: Evidence, options: Settings) -> Interval:
     """A few units of roundoff. numpy.linalg.solve works in float64 whatever the dtype."""
-    return growing(task, "float64" if options.backend == "numpy" else options.dtype)
+    return growing(task, evidence, "float64" if options.backend == "numpy" else options.dtype)
 
 
 def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
@@ -66,7 +69,7 @@ def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reu
     if factor is None:
         A, own = matrix(A, options)
         factor = lib.lu_factor(A, overwrite=own)
-    x = checked(lib.lu_solve(factor, right_hand_side(b, options)), task)
+    x = checked(lib, lib.lu_solve(factor, right_hand_side(b, options)), task)
     # numpy keeps no factors (its "factor" is A itself)
     kept = {} if options.backend == "numpy" else {"factor": Factor("lu", options, factor)}
     return Outcome(x, kept)

@@ -18,7 +18,7 @@ from ..interval import Interval
 from ..kernels import library
 from ..task import Task
 from ..work import Calls, Work
-from ._common import Factor, Settings, square, stored_factor
+from ._common import Factor, Settings, matrix_bytes, square, stored_factor
 from ._refine import (
     forecast_corrections,
     operand,
@@ -55,7 +55,7 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
             k("trsm", n, task.nrhs, count=2 * solves),
             *refinement_calls(task, evidence, options.backend),
         ),
-        copies * n * n * 4 + refinement_bytes(task),
+        matrix_bytes(task, copies, "float32") + refinement_bytes(task),
     )
 
 

@@ -19,7 +19,7 @@ from ..interval import Interval
 from ..kernels import library
 from ..task import ITEMSIZE, Task
 from ..work import Calls, Work
-from ._common import Settings, checked, matrix, right_hand_side, rounding, settings, square, vector_bytes
+from ._common import Settings, checked, matrix, matrix_bytes, right_hand_side, rounding, settings, square, vector_bytes
 
 
 def options(task: Task, evidence: Evidence) -> Iterator[Settings]:
@@ -36,10 +36,11 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
     """One factorization of a copy of A."""
     n, k = task.n, Calls(options.backend, options.dtype)
     cast = (k("cast", n, n),) if options.dtype != task.dtype else ()
-    size = ITEMSIZE[options.dtype]
     return Work(
         (*cast, k("gels", n, n, task.nrhs)),
-        (1 + bool(cast)) * n * n * size + 70.0 * n * size + vector_bytes(task, 3, options.dtype),
+        matrix_bytes(task, 1 + bool(cast), options.dtype)
+        + 70.0 * n * ITEMSIZE[options.dtype]
+        + vector_bytes(task, 3, options.dtype),
     )
 
 
@@ -52,7 +53,7 @@ def error(task: Task, evidence: Evidence, options: Settings) -> Interval:
 def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
     """x = R^-1 Q'b. Raises Breakdown when R has an exact zero on its diagonal."""
     lib = library(options.backend)
-    return Outcome(checked(lib.lstsq_qr(matrix(A, options)[0], right_hand_side(b, options)), task))
+    return Outcome(checked(lib, lib.lstsq_qr(matrix(A, options)[0], right_hand_side(b, options)), task))
 
 
 ALGORITHM = Algorithm(

@@ -15,9 +15,9 @@ from ..algorithm import Algorithm, Breakdown, Outcome
 from ..evidence import Evidence
 from ..interval import Interval
 from ..kernels import library
-from ..task import ITEMSIZE, Task
+from ..task import Task
 from ..work import Calls, Work
-from ._common import Settings, checked, matrix, right_hand_side, rounding, settings, square, vector_bytes
+from ._common import Settings, checked, matrix, matrix_bytes, right_hand_side, rounding, settings, square, vector_bytes
 
 
 def options(task: Task, evidence: Evidence) -> Iterator[Settings]:
@@ -37,11 +37,9 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
     """One triangular solve."""
     n, k = task.n, Calls(options.backend, options.dtype)
     cast = (k("cast", n, n),) if options.dtype != task.dtype else ()
-    # torch turns a row-ordered matrix into a column-ordered copy
-    copies = bool(cast) + (options.backend == "torch")
     return Work(
         (*cast, k("trsm", n, task.nrhs)),
-        copies * n * n * ITEMSIZE[options.dtype] + vector_bytes(task, 2 + bool(cast), options.dtype),
+        matrix_bytes(task, len(cast), options.dtype) + vector_bytes(task, 2 + bool(cast), options.dtype),
     )
 
 
@@ -57,7 +55,7 @@ def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reu
     zeros = lib.to_numpy(lib.xp.linalg.diagonal(A) == 0).nonzero()[0]
     if zeros.size:
         raise Breakdown(f"the matrix is exactly singular (diagonal entry {int(zeros[0])} is zero)")
-    return Outcome(checked(lib.solve_triangular(A, b, lower=task.structure == "lower"), task))
+    return Outcome(checked(lib, lib.solve_triangular(A, b, lower=task.structure == "lower"), task))
 
 
 ALGORITHM = Algorithm(

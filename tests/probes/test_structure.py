@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from autonla.primitives.evidence import Evidence
+from autonla.primitives.task import Task
+from autonla.probes import structure
+from tests._support.backends import BACKENDS, DTYPES
+
+N = 150
+
+
+def _rng():
+    return np.random.default_rng(7)
+
+
+def _general():
+    return _rng().standard_normal((N, N))
+
+
+def _banded(lower, upper):
+    return np.triu(np.tril(_general(), upper), -lower)
+
+
+def _indefinite():
+    A = _general() + _general().T
+    A[3, 3] = 0.0
+    return A
+
+
+def _rounded_symmetric():
+    """Symmetric up to the rounding of a product, not bit for bit."""
+    Q = np.linalg.qr(_general())[0]
+    A = (Q * np.linspace(1, 2, N)) @ Q.T
+    assert not np.array_equal(A, A.T)
+    return A
+
+
+def _one_entry(A, i, j, value):
+    A = A.copy()
+    A[i, j] = value
+    return A
+
+
+MATRICES = {
+    "general": (_general, "general", None),
+    "symmetric": (lambda: _general() @ _general().T, "symmetric", None),
+    "symmetric to rounding": (_rounded_symmetric, "symmetric", None),
+    "zero on the diagonal": (_indefinite, "indefinite", None),
+    "upper": (lambda: np.triu(_general()), "upper", None),
+    "lower": (lambda: np.tril(_general()), "lower", None),
+    "diagonal": (lambda: np.diag(np.arange(1.0, N + 1)), "diagonal", None),
+    "zero": (lambda: np.zeros((N, N)), "diagonal", None),
+    "tridiagonal": (lambda: _banded(1, 1), "banded", (1, 1)),
+    "banded": (lambda: _banded(2, 5), "banded", (2, 5)),
+    "bidiagonal": (lambda: _banded(0, 1), "upper", None),
+    "wide band": (lambda: _banded(50, 60), "general", None),
+    "one entry outside": (lambda: _one_entry(_banded(1, 1), 0, N - 1, 1e-300), "general", None),
+    "one entry below": (lambda: _one_entry(np.triu(_general()), N - 1, 0, 1e-300), "general", None),
+    "one entry asymmetric": (lambda: _one_entry(_general() @ _general().T, 10, 140, 1e-8), "general", None),
+    "mostly zero": (lambda: _one_entry(np.eye(N), 5, 90, 1.0), "upper", None),
+}
+
+
+def _task(**changes):
+    return dataclasses.replace(Task("linear_system", N, N), **changes)
+
+
+# float32 has no room for the tiny entries outside
+CASES = [(name, dtype) for name in MATRICES for dtype in DTYPES if dtype == "float64" or "one entry" not in name]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("order", ["C", "F", "strided"])
+@pytest.mark.parametrize(("name", "dtype"), CASES)
+def test_structure_is_found(backend, dtype, order, name):
+    make, expected, bandwidth = MATRICES[name]
+    A = backend.asarray(make(), dtype)
+    if order == "F":
+        A = A.T.copy().T if backend.name == "numpy" else A.T.contiguous().T
+    elif order == "strided":
+        buffer = backend.asarray(np.full((2 * N, 3 * N), 7.0), dtype)
+        buffer[::2, 1::3] = A
+        A = buffer[::2, 1::3]
+    before = backend.to_numpy(A).copy()
+    evidence, task, by_products = structure.run(A, _task(library=backend.module, dtype=dtype), Evidence())
+    assert (task.structure, task.bandwidth) == (expected, bandwidth)
+    assert not by_products
+    assert evidence.norm_fro == pytest.approx(float(np.linalg.norm(before.astype(np.float64))), rel=1e-5)
+    assert evidence.findings[-1].probe == "structure"
+    assert evidence.findings[-1].seconds > 0
+    np.testing.assert_array_equal(backend.to_numpy(A), before)
+
+
+def test_an_asymmetric_entry_is_found_wherever_it_is():
+    S = _general() @ _general().T
+    for i, j in ((0, 1), (149, 0), (127, 128), (128, 127), (77, 3)):
+        A = _one_entry(S, i, j, S[i, j] * (1 + 1e-10))
+        assert structure.run(A, _task(), Evidence())[1].structure == "general"
+
+
+DECLARATIONS = [
+    # matrix, declared, found or None for a contradiction
+    ("symmetric", "spd", "spd"),
+    ("symmetric", "symmetric", "symmetric"),
+    ("symmetric to rounding", "spd", "spd"),
+    ("zero on the diagonal", "symmetric", "indefinite"),
+    ("zero on the diagonal", "spd", None),
+    ("one entry asymmetric", "symmetric", None),
+    ("one entry asymmetric", "spd", None),
+    ("general", "symmetric", None),
+    ("general", "triangular", None),
+    ("general", "upper", None),
+    ("upper", "triangular", "upper"),
+    ("lower", "triangular", "lower"),
+    ("lower", "upper", None),
+    ("one entry below", "upper", None),
+    ("diagonal", "spd", "diagonal"),
+    ("zero", "spd", None),
+    ("zero", "symmetric", "diagonal"),
+    ("upper", "symmetric", None),
+    ("diagonal", "upper", "diagonal"),
+    ("tridiagonal", "diagonal", None),
+    ("tridiagonal", "banded", "banded"),
+    ("wide band", "banded", "banded"),
+]
+
+
+@pytest.mark.parametrize(("name", "declared", "found"), DECLARATIONS)
+def test_declarations_are_checked(name, declared, found):
+    A = MATRICES[name][0]()
+    evidence, task, by_products = structure.run(A, _task(structure=declared), Evidence())
+    if found is None:
+        assert declared in by_products["mismatch"] or "positive definite" in by_products["mismatch"]
+        assert evidence.findings[-1].sentence == by_products["mismatch"]
+    else:
+        assert task.structure == found
+        assert not by_products
+
+
+def test_a_declared_band_is_an_upper_bound():
+    A = MATRICES["banded"][0]()
+    _, task, by_products = structure.run(A, _task(structure="banded", bandwidth=(3, 8)), Evidence())
+    assert (task.bandwidth, by_products) == ((2, 5), {})
+    _, _, by_products = structure.run(A, _task(structure="banded", bandwidth=(1, 8)), Evidence())
+    assert "(1, 8)" in by_products["mismatch"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_entries_that_are_not_finite_are_counted(backend):
+    A = _general()
+    A[4, 5] = A[60, 2] = np.nan
+    A[140, 140] = np.inf
+    _, _, by_products = structure.run(backend.asarray(A), _task(library=backend.module), Evidence())
+    assert by_products == {"not_finite": "A has 3 entries that are not finite, the first at (4, 5)"}
+
+
+def test_rectangular_matrices_get_their_norm():
+    A = _rng().standard_normal((20, 5))
+    evidence, task, _ = structure.run(A, Task("least_squares", 20, 5), Evidence())
+    assert evidence.norm_fro == pytest.approx(float(np.linalg.norm(A)))
+    assert task.structure == "general"
+
+
+@pytest.mark.parametrize("exponent", [-520, -300, 300, 500])
+def test_scale_does_not_matter(exponent):
+    for name in ("symmetric to rounding", "one entry asymmetric", "tridiagonal"):
+        make, expected, _ = MATRICES[name]
+        assert structure.run(np.ldexp(make(), exponent), _task(), Evidence())[1].structure == expected
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_tiny_matrices(n):
+    for A in (np.ones((n, n)), np.triu(np.ones((n, n))), np.eye(n)):
+        _, task, by_products = structure.run(A, Task("linear_system", n, n), Evidence())
+        assert not by_products
+        assert task.structure in ("diagonal", "upper", "symmetric")
+
+
+def test_the_work_counts_the_symmetry_pass_only_where_it_is_certain():
+    kernels = lambda task: [call.kernel for call in structure.work(task).calls]  # noqa: E731
+    assert kernels(_task()) == ["stream"]
+    assert kernels(_task(structure="spd")) == ["stream", "symmetry"]
