@@ -1,6 +1,8 @@
 """Error of a low-rank approximation, and how far it can be above the best.
 
-The residual A - U S Vh is formed by blocks of rows, so that its norm is known to rounding.
+The residual A - U S Vh is formed by blocks of rows, so that its norm is known to rounding; or, where the algorithm
+left Q and B = Q'A and cancellation allows, ||A - U S Vh||^2 = ||A||^2 - 2 <U'A, S Vh> + ||s||^2, U'A = (U'Q) B, after B
+was checked on independent test vectors.
 
 With a rank asked for, the best rank-k error is bounded from below: by Mirsky's inequality from a full SVD, else by
 `primitives.low_rank.optimality` from the range that the algorithm found. Where cancellation or rounding decides, a
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -73,16 +75,21 @@ def certify(
     U, s, Vh = (lib.astype(part, "float64") for part in outcome.value)
     mean = _means(lib, A, task)
     norm_fro = evidence.norm_fro or 0.0
-    if mean is not None:
-        norm_fro = math.sqrt(max(0.0, norm_fro**2 - task.m * float((mean * mean).sum())))
     scaled_Vh = s[:, None] * Vh
+    if mean is not None or task.dtype != "float64":  # ||A||^2 - m ||mean||^2 cancels; sums in float32 are inexact
+        norm_fro = _residual_by_blocks(lib, A, U[:, :0], scaled_Vh[:0], mean)
     delta = 1.0 - confidence
-    estimate = _residual_by_blocks(lib, A, U, scaled_Vh, mean)
-    method, sure = "residual formed by blocks", 1.0
+    seen = _seen_range(lib, A, outcome, task, mean, seed)
+    energy = None if seen is None else _residual_energy(lib, seen, U, Vh, s, norm_fro)
+    if energy is not None and energy > _resolved(target) * norm_fro**2:
+        estimate, method, sure = math.sqrt(energy), "residual from the range found, checked by test vectors", confidence
+    else:
+        estimate = _residual_by_blocks(lib, A, U, scaled_Vh, mean)
+        method, sure = "residual formed by blocks", 1.0
     rounding = 4.0 * UNIT * norm_fro
     bound = estimate * (1.0 + 1e-13) + rounding
     if norm_fro == 0.0:
-        good = estimate == 0.0
+        good = not bool(lib.xp.any(s != 0))
         return _certificate(0.0 if good else math.inf, 0.0, 1.0, "A is zero", target)
     departure = max(_departure(lib, U), _departure(lib, Vh.T)) if s.shape[0] else 0.0
     if not departure < 1e2 * UNIT_ROUNDOFF[task.dtype] * max(task.m, task.n):
@@ -93,7 +100,7 @@ def certify(
     noise = 8.0 * UNIT_ROUNDOFF[task.dtype] * math.sqrt(min(task.m, task.n)) * norm_fro
     if bound <= noise:
         return _certificate(bound / norm_fro, estimate / norm_fro, sure, f"{method}: exact up to rounding", target)
-    lower, how = _best_error_from_below(lib, A, outcome, task, norm_fro, mean, seed, delta)
+    lower, how = _best_error_from_below(outcome, task, seen, norm_fro, seed, delta)
     excess = bound / lower - 1.0 if lower > 0.0 else math.inf
     if target is not None and excess > target:
         lost = _lost_energy(lib, A, (U, s, scaled_Vh), outcome, task, mean, seed, delta)
@@ -114,21 +121,20 @@ def _certificate(bound: float, estimate: float, confidence: float, method: str, 
     return Certificate("relative_frobenius", bound, estimate, confidence, method, target, satisfied)
 
 
-def _best_error_from_below(
-    lib: Library, A: Any, outcome: Outcome, task: Task, norm_fro: float, mean: Any, seed: int, delta: float
-) -> tuple[float, str]:
-    """A number that ||A - A_k||_F exceeds with probability 1 - delta, and how it was found."""
-    assert task.rank is not None
-    values = outcome.by_products.get("singular_values")
-    if values is not None:
-        # LAPACK's values are within a small multiple of u sigma_1 (Anderson et al. 1999, section 4.9); their sum of
-        # squares is checked against the norm.
-        unit = UNIT_ROUNDOFF[task.dtype] * math.sqrt(task.m + task.n)
-        if abs(optimality.from_singular_values(values, 0) - norm_fro) > 30.0 * unit * norm_fro:
-            return 0.0, "the singular values do not add up to the norm of A"
-        lower = optimality.from_singular_values(values, task.rank) - 4.0 * unit * norm_fro
-        return max(0.0, lower), "best error from a full SVD"
+@dataclass(frozen=True, slots=True)
+class _SeenRange:
+    """Q orthonormal and B = Q'A, in float64; of the transpose of A where `products` is transposed."""
+
+    products: Products
+    Q: Any
+    B: Any
+
+
+def _seen_range(lib: Library, A: Any, outcome: Outcome, task: Task, mean: Any, seed: int) -> _SeenRange | None:
+    """The range that the algorithm found, its compressed matrix checked or computed again; None after a full SVD."""
     found = outcome.by_products.get("range")
+    if outcome.by_products.get("singular_values") is not None or (found is None and task.rank is None):
+        return None
     means = None if mean is None else mean[0]
     products = Products(lib.astype(A, "float64"), lib, means, found is not None and found.transposed)
     Q = lib.astype(lib.asarray(outcome.value[0] if found is None else found.Q), "float64")
@@ -137,7 +143,41 @@ def _best_error_from_below(
         Q, B = orthonormalize(lib, Q)[0], None
     if B is None or not _is_compressed(lib, products, Q, B, seed):
         B = products.rmatmul(Q).T
-    lower = optimality.best_rank_k_lower_bound(products, Q, B, task.rank, norm_fro, seed, 0.5 * delta)
+    return _SeenRange(products, Q, B)
+
+
+def _resolved(target: float | None) -> float:
+    """Share of ||A||_F^2 from which a difference of energies is precise enough for a target."""
+    return max(1e-9, 1e-12 / (target or 1e-12))
+
+
+def _residual_energy(lib: Library, seen: _SeenRange, U: Any, Vh: Any, s: Any, norm_fro: float) -> float | None:
+    """||A||_F^2 - 2 <U'A, S Vh> + ||s||^2 with U'A = (U'Q) B; None where U does not lie in the span of Q."""
+    left, right = (Vh.T, U.T) if seen.products.transposed else (U, Vh)
+    coordinates = lib.rmatmul(seen.Q, left)
+    outside = left - lib.matmul(seen.Q, coordinates)
+    if not float((outside * outside).sum()) <= 1e-24 * max(1, left.shape[1]):
+        return None
+    inner = lib.rmatmul(coordinates, seen.B)
+    cross = float((inner * (s[:, None] * right)).sum())
+    return norm_fro**2 - 2.0 * cross + float((s * s).sum())
+
+
+def _best_error_from_below(
+    outcome: Outcome, task: Task, seen: _SeenRange | None, norm_fro: float, seed: int, delta: float
+) -> tuple[float, str]:
+    """A number that ||A - A_k||_F exceeds with probability 1 - delta, and how it was found."""
+    assert task.rank is not None
+    values = outcome.by_products.get("singular_values")
+    if values is not None or seen is None:
+        # LAPACK's values are within a small multiple of u sigma_1 (Anderson et al. 1999, section 4.9); their sum of
+        # squares is checked against the norm.
+        unit = UNIT_ROUNDOFF[task.dtype] * math.sqrt(task.m + task.n)
+        if abs(optimality.from_singular_values(values, 0) - norm_fro) > 30.0 * unit * norm_fro:
+            return 0.0, "the singular values do not add up to the norm of A"
+        lower = optimality.from_singular_values(values, task.rank) - 4.0 * unit * norm_fro
+        return max(0.0, lower), "best error from a full SVD"
+    lower = optimality.best_rank_k_lower_bound(seen.products, seen.Q, seen.B, task.rank, norm_fro, seed, 0.5 * delta)
     return lower, "best error bounded from the range found"
 
 

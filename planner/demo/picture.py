@@ -148,7 +148,7 @@ def _panel(axes: Any, outcome: Outcome, found: list[Point], colours: dict[str, s
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.set_xlabel("time of running and certifying [s]")
-    axes.set_ylabel("bound on the error")
+    axes.set_ylabel("certified bound on the error")
     axes.set_title(outcome.title, fontsize=11.5, pad=10)
     numbered = [
         (p.seconds, p.error, str(i), _CHOSEN if p.chosen else _text_colour(p, colours)) for i, p in enumerate(found, 1)
@@ -161,36 +161,57 @@ def _text_colour(p: Point, colours: dict[str, str]) -> str:
 
 
 def _place(axes: Any, texts: list[tuple[float, float, str, str]]) -> None:
-    """Each text near its point, where it covers neither a point nor another text; a thin line leads back."""
+    """Each (x, y, text, colour) near its point, where it covers nothing; a thin line leads back where it is far."""
     axes.figure.canvas.draw()
     transform, scale = axes.transData, axes.figure.dpi / 72.0
-    anchors = [tuple(transform.transform((x, y))) for x, y, _, _ in texts]
-    taken = [(x - 4 * scale, y - 4 * scale, x + 4 * scale, y + 4 * scale) for x, y in anchors]
+    anchors = [tuple(transform.transform((x, y)) / scale) for x, y, _, _ in texts]
+    sizes = [(4.9 * len(text) + 3.0, 10.0) for _, _, text, _ in texts]
     frame = axes.get_window_extent()
-    for (x, y, text, colour), (px, py) in zip(texts, anchors, strict=True):
-        width, height = scale * (4.9 * len(text) + 3.0), scale * 10.0
-        best, least = (px, py), math.inf
-        for radius in (9, 14, 20, 28, 37, 47, 58, 70):
-            for step in range(24):
-                angle = 2.0 * math.pi * step / 24 + 0.7
-                cx = px + (scale * radius + 0.5 * width - 3.0 * scale) * math.cos(angle)
-                cy = py + scale * radius * math.sin(angle)
-                box = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
-                outside = box[0] < frame.x0 or box[2] > frame.x1 or box[1] < frame.y0 or box[3] > frame.y1
-                cost = 10.0 * sum(_overlap(box, other) for other in taken) + 1e5 * outside + 0.3 * radius
-                if cost < least:
-                    least, best = cost, (cx, cy)
-        cx, cy = best
-        taken.append((cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2))
-        far = math.hypot(max(0.0, abs(cx - px) - width / 2), max(0.0, abs(cy - py) - height / 2)) > 9 * scale
+    centres = layout(anchors, sizes, (frame.x0 / scale, frame.y0 / scale, frame.x1 / scale, frame.y1 / scale))
+    for (x, y, text, colour), (px, py), (width, height), (cx, cy) in zip(texts, anchors, sizes, centres, strict=True):
+        far = math.hypot(max(0.0, abs(cx - px) - width / 2), max(0.0, abs(cy - py) - height / 2)) > 9.0
         arrow = {"arrowstyle": "-", "color": "#b0b0b0", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3} if far else None
         axes.annotate(
-            text, (x, y), xytext=tuple(transform.inverted().transform((cx, cy))), textcoords="data", fontsize=8,
-            color=colour, ha="center", va="center", arrowprops=arrow, zorder=5,
+            text, (x, y), xytext=tuple(transform.inverted().transform((cx * scale, cy * scale))), textcoords="data",
+            fontsize=8, color=colour, ha="center", va="center", arrowprops=arrow, zorder=5,
         )  # fmt: skip
 
 
-def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+Box = tuple[float, float, float, float]
+
+
+def layout(
+    anchors: Sequence[tuple[float, ...]], sizes: Sequence[tuple[float, float]], frame: Box
+) -> list[tuple[float, float]]:
+    """Centres of boxes of these sizes, each as near its anchor as it can stand without covering an earlier box.
+
+    Parameters
+    ----------
+    anchors : sequence of (x, y)
+    sizes : sequence of (width, height)
+    frame : (x0, y0, x1, y1)
+        Where boxes should stay.
+    """
+    taken: list[Box] = [(x - 4.0, y - 4.0, x + 4.0, y + 4.0) for x, y in anchors]
+    centres = []
+    for (x, y), (width, height) in zip(anchors, sizes, strict=True):
+        best, least = (x, y), math.inf
+        for radius in (9, 14, 20, 28, 37, 47, 58, 70):
+            for step in range(24):
+                angle = 2.0 * math.pi * step / 24 + 0.7
+                cx, cy = x + (radius + 0.5 * width - 3.0) * math.cos(angle), y + radius * math.sin(angle)
+                box = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
+                outside = box[0] < frame[0] or box[1] < frame[1] or box[2] > frame[2] or box[3] > frame[3]
+                cost = 10.0 * sum(_overlap(box, other) for other in taken) + 1e5 * outside + 0.3 * radius
+                if cost < least:
+                    least, best = cost, (cx, cy)
+        centres.append(best)
+        cx, cy = best
+        taken.append((cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2))
+    return centres
+
+
+def _overlap(a: Box, b: Box) -> float:
     return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
 
 

@@ -101,12 +101,26 @@ def case(out: Console, number: int, total: int, outcome: Outcome) -> None:
         if record.seconds[name] > 0.0
     )
     _line(out, "whole call", f"{show_seconds(outcome.seconds)} ({stages})")
+    for text, kept in _limits(outcome):
+        _line(out, "limit", text, style="green" if kept else "red")
     mark, style = ("✔", "green") if outcome.status == "certified" else ("•", "yellow")
     _line(out, "certificate", f"{mark} {outcome.status}: {outcome.certificate}", style=style)
     for timing in outcome.today:
         verdict, style = compare(timing.seconds, outcome.seconds)
         text = f"{timing.label} {show_seconds(timing.seconds)}, error {show_error(timing.error)}: "
         _line(out, "today", f"{text}autonla is {verdict}", style=style)
+
+
+def _limits(outcome: Outcome) -> list[tuple[str, bool]]:
+    """The limits of the budget, and whether they were kept."""
+    budget, peak, found = outcome.budget, outcome.record.peak_bytes, []
+    if budget.latency is not None:
+        kept = outcome.seconds <= budget.latency
+        found.append((f"{show_seconds(budget.latency)} allowed, {show_seconds(outcome.seconds)} taken", kept))
+    if budget.memory is not None and peak is not None:
+        kept = peak <= budget.memory
+        found.append((f"{show_bytes(budget.memory)} beyond the data allowed, {show_bytes(peak)} taken", kept))
+    return found
 
 
 def compare(theirs: float, ours: float) -> tuple[str, str]:
@@ -152,7 +166,7 @@ def _because(outcome: Outcome) -> list[str]:
     plan = outcome.plan
     if any(finding.probe == "none" for finding in plan.evidence.findings):  # the fast path compares nothing
         return list(plan.notes)
-    lines = [reason(plan), *plan.notes]
+    lines = [reason(plan), *(note for note in plan.notes if not note.startswith("nothing fits"))]
     fit = {c.algorithm for c in plan.candidates if c.feasible} | {plan.chosen.algorithm}
     rejected = _one_per_algorithm(c for c in plan.candidates if c.algorithm not in fit)
     lines += [f"not {c.title}: {c.reason}" for c in rejected[:_MOST_REJECTED]]
@@ -249,6 +263,7 @@ def _time_over_forecast(outcome: Outcome) -> float | None:
 def totals(outcomes: list[Outcome], refused: list[tuple[str, str]]) -> list[str]:
     """Certified answers, speed against the fastest of today's calls, quality of the forecasts of time."""
     certified = sum(o.status == "certified" for o in outcomes)
+    limits = [kept for o in outcomes for _, kept in _limits(o)]
     ratios = [min(t.seconds for t in o.today) / o.seconds for o in outcomes]
     faster = sum(r >= _TIE for r in ratios)
     slower = sum(r <= 1.0 / _TIE for r in ratios)
@@ -260,6 +275,8 @@ def totals(outcomes: list[Outcome], refused: list[tuple[str, str]]) -> list[str]
         f"against the fastest of today's calls: {faster} faster, {len(ratios) - faster - slower} as fast,"
         f" {slower} slower",
     ]
+    if limits:
+        lines.append(f"limits of time and memory kept: {sum(limits)} of {len(limits)}")
     if forecasts:
         lines.append(f"measured time within a factor {_FORECAST_FACTOR:g} of forecast: {near} of {len(forecasts)}")
     return lines

@@ -35,6 +35,12 @@ def _structure(A: Any, b: Any, task: Task, evidence: Evidence) -> tuple[Task, Ev
 def _conditioning(A: Any, b: Any, task: Task, evidence: Evidence) -> tuple[Task, Evidence, dict[str, Any]]:
     evidence, by_products = conditioning.run(A, task, evidence)
     if by_products.pop("indefinite", False):
+        if task.structure == "spd":
+            raise DeclarationMismatch(
+                "A was declared spd, and a Rayleigh quotient of it is negative; declare it symmetric, or nothing",
+                argument="assume",
+                found="indefinite",
+            )
         task = replace(task, structure="indefinite")
     return task, evidence, by_products
 
@@ -54,7 +60,9 @@ class LinearSystemKind(Kind):
             ProbeStep("structure", lambda t, e: True, lambda t, e: structure.work(t), _structure, always=True),
             ProbeStep(
                 "conditioning",
-                lambda t, e: t.dtype == "float64" and t.structure in ("general", "symmetric", "spd", "indefinite") and t.n >= 200,
+                lambda t, e: (
+                    t.dtype == "float64" and t.structure in ("general", "symmetric", "spd", "indefinite") and t.n >= 200
+                ),
                 lambda t, e: conditioning.work(t),
                 _conditioning,
             ),
