@@ -72,7 +72,8 @@ def _quick_norm(x: Any) -> float:
     if type(x) is not np.ndarray or x.size > _SMALL or x.dtype.char != "d":
         return 0.0
     flat = x.reshape(-1) if x.flags.c_contiguous else x.T.reshape(-1)
-    total = float(flat @ flat)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(flat @ flat)
     return math.sqrt(total) if 1e-200 < total < 1e200 else 0.0
 
 

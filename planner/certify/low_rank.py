@@ -231,16 +231,27 @@ def work(task: Task, evidence: Evidence, algorithm: Algorithm, options: Any) -> 
     m, n = task.m, task.n
     rank = task.rank or _rank_forecast(task, evidence)
     factors = 8.0 * 2 * rank * (m + n)
-    blocks = 8.0 * 3 * min(m * n, 4 * 2**20 + n)
+    columns = min(m, n, _columns(options, rank))
     calls = [k("gemm", rank, rank, m), k("gemm", rank, rank, n)]
-    calls += [k("gemm", m, n, rank), k("copy", m, n), k("stream", m, n)]
-    peak = factors + blocks
-    total = Work(tuple(calls), peak)
+    if algorithm.randomized and options.dtype == task.dtype == "float64" and _resolved(task.target) < 1e-4:
+        calls += [k("gemm", m, 2, n), k("gemm", columns, rank, m, count=2), k("gemm", rank, n, columns)]
+        total = Work(tuple(calls), factors + 8.0 * 3 * columns * (m + n))
+    else:
+        calls += [k("gemm", m, n, rank), k("copy", m, n), k("stream", m, n)]
+        total = Work(tuple(calls), factors + 8.0 * 3 * min(m * n, 4 * 2**20 + n))
     if task.rank is None or algorithm.safe:
         return total
-    columns = min(min(m, n), task.rank + int(getattr(options, "oversampling", 0)))
     bound = optimality.work(replace(task, dtype="float64"), columns, options.backend)
+    if options.dtype != "float64":
+        total += Work((k("gemm", columns, n, m), k("qr", m, columns)))
     return total + bound.holding(factors if task.dtype == "float64" else factors + 8.0 * m * n)
+
+
+def _columns(options: Any, rank: int) -> int:
+    """Columns of the range that an algorithm leaves."""
+    if hasattr(options, "block"):
+        return (options.block or rank + 10) * (options.steps + 1)
+    return rank + int(getattr(options, "oversampling", 0))
 
 
 def _rank_forecast(task: Task, evidence: Evidence) -> int:

@@ -45,3 +45,34 @@ def certify(
         seed=seed,
         confidence=confidence,
     )
+
+
+def certify_factors(
+    problem: Problem,
+    factors: tuple[Any, Any, Any],
+    *,
+    target: float | None = None,
+    backend: str = "scipy",
+    confidence: float = 0.99,
+    seed: int = 1,
+    by_products: Mapping[str, Any] | None = None,
+) -> Certificate:
+    """The certificate of (U, s, Vh) as the answer to a low-rank problem."""
+    kind = kind_of(problem.kind)
+    prepared = prepare(problem, kind.task(problem, target or 0.0, seed))
+    lib = library(backend)
+    U, s, Vh = factors
+    value = tuple(map(lib.asarray, (U, np.ldexp(s, -prepared.exponent_A), Vh)))
+    return kind.certify(
+        lib,
+        lib.asarray(prepared.A),
+        None,
+        Outcome(value, dict(by_products or {})),
+        prepared.task,
+        prepared.evidence,
+        metric=problem.metric or "",
+        target=target,
+        reuse={"sketch_used": True},
+        seed=seed,
+        confidence=confidence,
+    )

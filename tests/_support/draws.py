@@ -3,7 +3,7 @@
 ``random_problems(kind, count, seed)`` cycles through the families of a kind, so that a short stream has them
 all, and draws the rest at random. ``draw(kind, index, seed)`` returns one of them again, without the others.
 Most are small (120 in one dimension, 1500 in the other), so that the truth about them is cheap; LARGE_SHARE of
-them are large enough (240 and 8000; 480 for square systems) to be planned in earnest.
+them are large enough (240 and 8000; 480 for square systems; 60000 by 30) to be planned in earnest.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def _repeated_columns(rng, parameters) -> Matrix:
 
 def _dummy_variables(rng, parameters) -> Matrix:
     groups = tuple(int(g) for g in rng.integers(2, 16, 2))
-    return matrices.dummy_variables(int(rng.integers(40, 600)) * (10 if parameters["large"] else 1), groups, rng)
+    return matrices.dummy_variables(int(rng.integers(40, 600)) * (100 if parameters["large"] else 1), groups, rng)
 
 
 def _numerical_rank(rng, parameters) -> Matrix:

@@ -34,6 +34,7 @@ def seconds_of_work(seconds: float, backend: str = "numpy") -> KernelCall:
 class FakeOptions:
     backend: str = "numpy"
     dtype: str = "float64"
+    variant: int = 0
 
 
 def fake(
@@ -41,9 +42,9 @@ def fake(
     solve: Callable[..., Any] | None = None,
     *,
     kind: str = "fake",
-    seconds: float = 1e-3,
+    seconds: float | tuple[float, ...] = 1e-3,
     peak_bytes: float = 1e3,
-    error: float | Interval = 1e-12,
+    error: float | Interval | tuple[float, ...] = 1e-15,
     reason: str | None = None,
     safe: bool = False,
     randomized: bool = False,
@@ -55,22 +56,30 @@ def fake(
     ----------
     solve : callable (A, b, task, reuse) -> array, tuple or Outcome
         Default: zeros.
+    error : float, Interval or tuple of float
+        Its forecast; a tuple makes as many variants (`seconds` may then be one too).
     """
 
     def run(A: Any, b: Any, task: Task, options: Any, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
         value = solve(A, b, task, reuse) if solve else 0.0 * A[0]
         return value if isinstance(value, Outcome) else Outcome(value)
 
-    interval = error if isinstance(error, Interval) else Interval(error, error / 10.0, error * 10.0)
+    errors = error if isinstance(error, tuple) else (error,)
+    prices = seconds if isinstance(seconds, tuple) else (seconds,) * len(errors)
+
+    def forecast(task: Task, evidence: Evidence, options: FakeOptions) -> Interval:
+        value = errors[options.variant]
+        return value if isinstance(value, Interval) else Interval(value, value / 10.0, value * 10.0)
+
     return Algorithm(
         kind=kind,
         name=name,
         title=f"the {name} algorithm",
         reference="none",
-        options=lambda task, evidence: [FakeOptions(backend)],
+        options=lambda task, evidence: [FakeOptions(backend, variant=i) for i in range(len(errors))],
         applies=lambda task, evidence, options: reason,
-        work=lambda task, evidence, options: Work((seconds_of_work(seconds),), peak_bytes),
-        error=lambda task, evidence, options: interval,
+        work=lambda task, evidence, options: Work((seconds_of_work(prices[options.variant]),), peak_bytes),
+        error=forecast,
         solve=run,
         safe=safe,
         randomized=randomized,

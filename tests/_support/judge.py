@@ -62,10 +62,11 @@ class Verdict:
                           *(f"    FAULT: {fault}" for fault in self.faults)])  # fmt: skip
 
 
-def judge(draw: Draw, solver: Callable[[Draw], Answer], may_refuse=False) -> Verdict:
+def judge(draw: Draw, solver: Callable[[Draw], Answer], may_refuse=False, minimum_norm=True) -> Verdict:
     """Run a solver on one problem and list its faults; exceptions other than ``Refused`` are faults too.
 
     A refusal is a fault where LAPACK would have met the accuracy, unless the solver may refuse what it likes.
+    ``minimum_norm`` says whether least-squares solutions must be of minimum norm.
     """
     verdict = Verdict(draw)
     operands = {name: getattr(draw.problem, name) for name in ("A", "b") if hasattr(draw.problem, name)}
@@ -80,10 +81,10 @@ def judge(draw: Draw, solver: Callable[[Draw], Answer], may_refuse=False) -> Ver
         verdict.faults.append("raised:\n" + "".join(traceback.format_tb(error.__traceback__)[-3:]))
     else:
         verdict.seconds = time.perf_counter() - start
-        _judge_answer(verdict, answer, may_refuse)
+        _judge_answer(verdict, answer, may_refuse, minimum_norm)
     if verdict.outcome.startswith("refused") and not may_refuse:
         verdict.lapack = lapack_error(draw)
-        if verdict.lapack.high <= draw.accuracy:
+        if max(verdict.lapack.high, floor(draw)) <= draw.accuracy:
             verdict.faults.append(f"refused, but LAPACK reaches {verdict.lapack:.2e}")
     for name, a in operands.items():
         if (a.tobytes(), a.flags.writeable) != before[name]:
@@ -92,7 +93,7 @@ def judge(draw: Draw, solver: Callable[[Draw], Answer], may_refuse=False) -> Ver
 
 
 @one_thread
-def _judge_answer(verdict: Verdict, answer: Answer, may_refuse: bool) -> None:
+def _judge_answer(verdict: Verdict, answer: Answer, may_refuse: bool, minimum_norm: bool) -> None:
     draw = verdict.draw
     verdict.outcome = "certified" if answer.certified else "not certified"
     verdict.bound = float(answer.bound)
@@ -107,12 +108,12 @@ def _judge_answer(verdict: Verdict, answer: Answer, may_refuse: bool) -> None:
         if verdict.error.low > draw.accuracy:
             times = verdict.error / draw.accuracy
             verdict.faults.append(f"certified, but the error is {times:.3g} times the accuracy")
-        _judge_form(verdict, answer.value)
+        _judge_form(verdict, answer.value, minimum_norm)
     except (ArithmeticError, ValueError) as error:  # ValueError: arrays of the wrong shape
         verdict.faults.append(f"could not be measured: {error}")
 
 
-def _judge_form(verdict: Verdict, value) -> None:
+def _judge_form(verdict: Verdict, value, minimum_norm: bool) -> None:
     """What the error alone does not see."""
     problem = verdict.draw.problem
     if verdict.draw.kind == "low_rank":
@@ -126,7 +127,7 @@ def _judge_form(verdict: Verdict, value) -> None:
             verdict.faults.append(f"rank {len(s)} instead of {problem.rank}")
     elif np.shape(value) != (problem.A.shape[1], *problem.b.shape[1:]):
         verdict.faults.append(f"x has shape {np.shape(value)}")
-    elif verdict.draw.kind == "least_squares" and not problem.ridge:
+    elif verdict.draw.kind == "least_squares" and minimum_norm and not problem.ridge:
         excess = truth.minimum_norm_excess(problem.A, value, problem.rank)
         if excess.low > MINIMUM_NORM:
             verdict.faults.append(f"not of minimum norm: {excess:.1e} of x is outside the row space")
@@ -143,6 +144,19 @@ def true_error(draw: Draw, value) -> Measured:
     if problem.rank is None:
         return truth.low_rank_error(problem.A, value[0], value[1], value[2])
     return truth.low_rank_excess(problem.A, value[0], value[1], value[2], problem.rank)
+
+
+@one_thread
+def floor(draw: Draw) -> float:
+    """What nobody can vouch for in float64, however good the answer is.
+
+    With the rank given, the error is compared with that of the best approximation, which is itself known only to
+    a rounding of A: 1e-15 or so, relative to A and not to what is left of it.
+    """
+    if draw.kind != "low_rank" or draw.problem.rank is None:
+        return 0.0
+    best = truth.best_rank_error(draw.problem.A, draw.problem.rank)
+    return 1e-14 / float(best)
 
 
 @one_thread
@@ -187,11 +201,13 @@ def summary(verdicts: Iterable[Verdict], every=False) -> str:
     """Counts, how sharp the bounds were, and every problem with a fault (or simply every problem)."""
     verdicts = list(verdicts)
     certified = [
-        (v.error, v.bound) for v in verdicts if v.outcome == "certified" and v.error is not None and v.bound is not None
+        (v.error, v.bound, v)
+        for v in verdicts
+        if v.outcome == "certified" and v.error is not None and v.bound is not None
     ]
-    broken = [error for error, bound in certified if error.low > bound]
+    broken = [v for error, bound, v in certified if error.low > bound]
     # Where the error is far above rounding, how much larger is the bound?
-    sharp = [bound / error for error, bound in certified if error > 1e-15]
+    sharp = [bound / error for error, bound, _ in certified if error > 1e-15]
     lines = [
         f"{len(verdicts)} problems: {len(certified)} certified, "
         f"{sum(v.outcome.startswith(('refused', 'not')) for v in verdicts)} refused, "
@@ -203,6 +219,7 @@ def summary(verdicts: Iterable[Verdict], every=False) -> str:
         low, middle, high = np.quantile(sharp, [0.05, 0.5, 0.95])
         lines.append(f"bound / error where the error is above 1e-15: {low:.2g}, {middle:.2g}, {high:.2g} "
                      "(5 %, median, 95 %)")  # fmt: skip
+    lines += [f"bound below the true error: {v}" for v in broken if not v.faults]
     shown: set[str] = set()
     for verdict in verdicts:
         if every or verdict.faults:
