@@ -1,11 +1,12 @@
 """What one call of a kernel costs at any shape, from the points where it was measured.
 
-    t(dims) = (a + sum_i b_i term_i(dims) + c bytes + d max(0, bytes - cache)) * exp(r(dims))
+    t(dims) = (sum_i c_i f_i(dims)) * exp(r(dims))
 
 The first factor is a combination with non-negative coefficients, fitted to least relative error, so that it grows with
-every dimension and extrapolates sanely. r interpolates what that leaves (inverse-distance weights in the logarithms of
-the dimensions, Shepard 1968) and dies out away from the points. How wrong the whole is comes from leaving each point
-out in turn.
+every dimension and extrapolates sanely. Its features are a constant, what the catalogue says the kernel's time grows
+with, traffic and the operations bound by it, again for what does not fit a cache, and memory new to the process.
+r interpolates what that leaves (inverse-distance weights in the logarithms of the dimensions, Shepard 1968) and dies
+out away from the points. How wrong the whole is comes from leaving each point out in turn.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import numpy as np
 from ..primitives.kernels.catalogue import ITEMSIZE, Kernel
 from ..profiles import KernelTable
 
-_CACHE = 4.0 * 2**20  # bytes beyond which memory is slower: about a core's share of the last cache level
+_CACHES = (1.0 * 2**20, 16.0 * 2**20)  # bytes beyond which memory is slower: about a core's share of two levels
+_FRESH = 32.0 * 2**20  # bytes beyond which malloc takes new pages for every array (glibc, M_MMAP_THRESHOLD_MAX)
 _REACH = math.log(8.0)  # residuals count for little further than this from a point, in log dims
 _SOFT = 0.03**2  # softening of squared distances: within a few per cent of a point its own residual counts
 _EXTRAPOLATION = 0.15  # sigma for each factor e beyond the measured range
@@ -46,8 +48,20 @@ class TableFit:
         terms = kernel.backend_terms.get(table.backend, kernel.terms)
 
         def features(dims: Sequence[int]) -> tuple[float, ...]:
-            moved = itemsize * kernel.elements(*dims)
-            return (1.0, *terms(*dims), moved, max(0.0, moved - _CACHE))
+            moved, new = itemsize * kernel.elements(*dims), itemsize * kernel.fresh(*dims)
+            parts, panels = terms(*dims), kernel.panels(*dims)
+            small, large = (max(0.0, moved - cache) for cache in _CACHES)
+            return (
+                1.0,
+                *parts,
+                moved,
+                small,
+                large,
+                new if new > _FRESH else 0.0,
+                panels,
+                panels * small / moved,
+                panels * large / moved,
+            )
 
         def nominal(dims: Sequence[int]) -> tuple[float, ...]:
             call, flop, byte = _NOMINAL
@@ -105,37 +119,23 @@ class TableFit:
         outside = 0.0
         for value, low, high in zip(x, self._low, self._high, strict=True):
             outside += max(0.0, low - value, value - high)
-        between = self.interpolation_sigma * min(1.0, 0.3 + nearest)
+        between = self.interpolation_sigma * min(1.0, 0.5 + nearest)
         sigma = math.sqrt(_FLOOR**2 + noise * noise + between * between + (_EXTRAPOLATION * outside) ** 2)
         return base * math.exp(residual), sigma, self.flops(*dims), self.moved(*dims)
 
     def _interpolate(self, x: tuple[float, ...], skip: int = -1) -> tuple[float, float, float]:
         """Residual and noise interpolated at x (log dims), and the distance to the nearest point."""
         points = self._points if skip < 0 else self._points[:skip] + self._points[skip + 1 :]
-        total, residual, noise, nearest = self._w0, 0.0, 0.0, math.inf
-        # Two dimensions are what most kernels have; written out, they take a third of the time.
-        if len(x) == 2:
-            x0, x1 = x
-            for (y0, y1), r, s in points:
-                square = (x0 - y0) ** 2 + (x1 - y1) ** 2 + _SOFT
-                w = 1.0 / (square * square)
-                total += w
-                residual += w * r
-                noise += w * s
-                if square < nearest:
-                    nearest = square
-        else:
-            for y, r, s in points:
-                square = _SOFT
-                for a, b in zip(x, y, strict=True):
-                    square += (a - b) * (a - b)
-                w = 1.0 / (square * square)
-                total += w
-                residual += w * r
-                noise += w * s
-                if square < nearest:
-                    nearest = square
-        return residual / total, noise / total, math.sqrt(max(0.0, nearest - _SOFT))
+        total, residual, noise, nearest, distance = self._w0, 0.0, 0.0, math.inf, math.dist
+        for y, r, s in points:
+            d = distance(x, y)
+            if d < nearest:
+                nearest = d
+            w = 1.0 / (d * d + _SOFT) ** 2
+            total += w
+            residual += w * r
+            noise += w * s
+        return residual / total, noise / total, nearest
 
 
 def _fit(X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

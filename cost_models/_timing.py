@@ -44,7 +44,7 @@ def samples(call: Call, burst: float) -> tuple[list[float], bool]:
     elif first > 20.0 * burst:
         times = [first, timed(call)]
     else:
-        inner = max(1, min(50, int(2e-5 / first)))  # the clock itself costs about 0.1 microseconds
+        inner = max(1, min(50, int(2e-5 / max(first, 1e-9))))  # the clock itself costs about 0.1 microseconds
         deadline = time.perf_counter() + burst
         times = [timed(call, inner) for _ in range(3)]
         while len(times) < 20 and time.perf_counter() < deadline:

@@ -35,9 +35,10 @@ TIME_LIMIT = {"quick": 55.0, "standard": 600.0, "thorough": 3600.0}
 _VISITS = {"quick": 3, "standard": 5, "thorough": 7}
 _BURST = {"quick": 1e-3, "standard": 4e-3, "thorough": 1e-2}  # spent on one short point in one visit [s]
 _REVISIT = {"quick": 0.03, "standard": 0.5, "thorough": 2.0}  # longer visits are not repeated [s]
-_TIERS = (3, 8)  # positions in a kernel's grid where the next tier of importance begins
+_TIERS = (1, 3, 8)  # positions in a kernel's grid where the next tier of importance begins
 _REPAIRS = 4  # more passes over what has only been timed while disturbed
 _PATIENCE = 0.25  # share of the time limit that may go into waiting and retrying
+_WAIT = 0.5  # longest wait for other programs at a time [s]
 _ABSURD = 30.0  # a reduced precision this many times slower than float32 is an emulation
 
 Progress = Callable[[float, str], None]
@@ -50,6 +51,7 @@ class _Point:
     clean: list[float] = field(default_factory=list)
     disturbed: list[float] = field(default_factory=list)
     visit_seconds: float = 0.0
+    failed: bool = False
 
     @property
     def samples(self) -> list[float]:
@@ -206,7 +208,7 @@ def _tables(kernels: Mapping[str, Kernel], places: list[tuple[str, str]], rigor:
     tables = []
     for backend, device in places:
         for kernel in kernels.values():
-            if backend == "numpy" and kernel.elementwise:
+            if backend == "numpy" and kernel.elementwise and ("scipy", "cpu") in places:
                 continue  # the same code as through scipy: measured once
             shapes = [dims for dims in kernel.grid(rigor) if kernel.elements(*dims) < entries]
             for dtype in kernel.dtypes:
@@ -276,11 +278,13 @@ def _visit_all(
                 report(0.02 + 0.97 * min(1.0, done / total), f"{backend} {table.kernel.name} {table.dtype}")
                 _visit(table, point, operands, _BURST[rigor], clock)
                 done += first if number < first else 1
-    return all(point.samples for _, point in points)
+    return all(point.samples or point.failed for _, point in points)
 
 
 def _due(point: _Point, number: int, first: int, rigor: str) -> bool:
     """Whether a pass visits a point: its tier's own pass, then where short, then where only disturbed."""
+    if point.failed:
+        return False
     if number < first:
         return point.tier == number
     if number == first:
@@ -300,10 +304,12 @@ def _visit(table: _Table, point: _Point, operands: GaussianOperands, burst: floa
             spent = time.perf_counter() - attempt
             if not disturbed or clock.patience < spent or len(point.disturbed) > 60:
                 break
-            _timing.wait_until_idle(clock.patience)
+            _timing.wait_until_idle(min(_WAIT, clock.patience))
             clock.patience -= time.perf_counter() - attempt
-    except MemoryError:
-        return
+    except Exception as failure:  # out of memory, or LAPACK gave up: the other shapes can still be measured
+        point.failed = True
+        if all(p.failed for p in table.points):
+            table.reason = f"it fails on this machine: {type(failure).__name__}: {failure}"[:180]
     point.visit_seconds = time.perf_counter() - began
 
 
@@ -333,7 +339,7 @@ def _finished(tables: list[_Table]) -> tuple[KernelTable, ...]:
 
 def _summary(point: _Point) -> KernelPoint:
     times = sorted(point.samples)
-    median = statistics.median(times)
+    median = max(statistics.median(times), 1e-9)  # a coarse clock may read zero
     low, high = times[len(times) // 10], times[-1 - len(times) // 10]
     return KernelPoint(
         dims=point.dims,

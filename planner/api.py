@@ -139,6 +139,9 @@ def plan(
         Its `run()` solves the problem, reusing what the probes computed.
     """
     problem = _problem(problem)
+    if is_empty(problem):
+        dense_kind(problem)
+        return solve_empty(problem, _budget(budget)).plan
     machine = machine_of(profile)
     return make_plan(
         problem, _budget(budget), rng=rng, profile=machine.profile, rigor=rigor, described=machine.description
@@ -170,6 +173,8 @@ def race(
     problem, report = _problem(problem), _reporter(progress)
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
         raise InvalidProblem(f"repeats = {repeats!r} must be a positive integer", argument="repeats")
+    if is_empty(problem):
+        return Race((), plan(problem, budget, rng=rng, profile=profile))
     machine = machine_of(profile)
     made = make_plan(
         problem,

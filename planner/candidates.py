@@ -126,7 +126,7 @@ def enumerate_entries(
             if corrections and label in corrections:
                 priced = replace(priced, seconds=priced.seconds * corrections[label])
             entries.append(Entry(_judge(label, algorithm, priced, limits), algorithm, options, margin))
-    return _ordered(entries, limits)
+    return _ordered(entries, limits, kind.defaults)
 
 
 def _judge(label: str, algorithm: Algorithm, priced: Forecast, limits: Limits) -> Candidate:
@@ -157,7 +157,7 @@ def _price(candidate: Candidate, minimize: str) -> float:
     return candidate.forecast.seconds.median
 
 
-def _ordered(entries: list[Entry], limits: Limits) -> list[Entry]:
+def _ordered(entries: list[Entry], limits: Limits, defaults: frozenset[str]) -> list[Entry]:
     """Expected costs filled in and entries sorted: feasible by cost, then infeasible by forecast seconds."""
     limited = any(limit is not None for limit in (limits.latency, limits.memory, limits.energy))
     by_error = limits.minimize == "error" or (limited and not limits.accuracy_given)
@@ -170,7 +170,7 @@ def _ordered(entries: list[Entry], limits: Limits) -> list[Entry]:
     for entry in entries:
         candidate = entry.candidate
         if candidate.feasible:
-            margin = 1.0 if entry.algorithm.safe else 1.0 + SWITCH_MARGIN
+            margin = 1.0 if entry.algorithm.name in defaults else 1.0 + SWITCH_MARGIN
             cost = margin * _price(candidate, limits.minimize) + candidate.failure * fallback
             candidate = replace(candidate, cost=cost)
         priced.append(replace(entry, candidate=candidate))

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..profiles import save
 from ..profiles.errors import AutonlaError, InvalidProblem
 from .budget import Budget
 from .candidates import show_bytes, show_seconds
@@ -242,7 +243,8 @@ def profile_command(
     if rigor not in RIGORS:
         raise typer.BadParameter(f"{rigor!r} is not one of {', '.join(RIGORS)}", param_hint="--rigor")
     out = console()
-    profile, path = measure(out, rigor, output)
+    profile = measure(out, rigor)
+    path = save(profile, output)
     out.print(f"{profile.name}: the best rates that were measured", style="bold", markup=False)
     out.print(profile_table(profile))
     for line in disabled(profile):

@@ -306,6 +306,11 @@ def entries_of(plan: Plan) -> list[Entry]:
 
 def run_plan(plan: Plan, problem: Problem | None, candidate: Candidate | str | None) -> Solution:
     """`Plan.run`: see there."""
+    from .fast_path import is_empty, solve_empty
+
+    operands = plan._problem if problem is None else problem
+    if plan.chosen.algorithm == "empty" and operands is not None and is_empty(operands):
+        return solve_empty(operands, plan.budget)
     if problem is not None:
         prepared = _bind(plan, problem)
     elif plan._prepared is not None:

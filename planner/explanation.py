@@ -113,7 +113,7 @@ def _reason(plan: Plan) -> str:
         return f"least memory that fits: {show_bytes(chosen.forecast.bytes.median)} against " + (
             f"{show_bytes(rival.forecast.bytes.median)} for {rival.label}"
         )
-    if plan.budget.minimize == "error" or (plan.budget.accuracy is None and plan.budget.latency is not None):
+    if plan.budget.minimize == "error" or (plan.budget.accuracy is None and plan.budget.limited):
         return (
             f"most accurate that fits: error {chosen.forecast.error.median:.1e} against"
             f" {rival.forecast.error.median:.1e} for {rival.label}"
@@ -135,7 +135,8 @@ def explain_solution(solution: Solution) -> str:
     lines = explain_plan(plan).split("\n")
     after = []
     if len(record.attempts) > 1 or solution.status != "certified":
-        for attempt in record.attempts[:4]:
+        attempts = record.attempts if len(record.attempts) <= 4 else (*record.attempts[:3], record.attempts[-1])
+        for attempt in attempts:
             after.append(_clip(f"Tried     {attempt.label} ({show_seconds(attempt.seconds)}): {attempt.outcome}"))
     stages = ", ".join(f"{name} {show_seconds(s)}" for name, s in record.seconds.items() if name != "total" and s > 0)
     memory = "" if record.peak_bytes is None else f"; {show_bytes(record.peak_bytes)} extra memory"

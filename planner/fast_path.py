@@ -91,12 +91,12 @@ def _plan_afterwards(kind: Kind, problem: Problem, budget: Budget, prepared: Pre
 
 
 def is_empty(problem: Problem) -> bool:
-    """Whether A has no entries."""
-    return problem.dense and 0 in problem.shape
+    """Whether A has no entries, or b no columns."""
+    return problem.dense and (0 in problem.shape or getattr(problem, "right_hand_sides", 1) == 0)
 
 
 def solve_empty(problem: Problem, budget: Budget) -> Solution:
-    """The answer to a problem whose A has no entries: zeros, or factors of rank zero."""
+    """The answer to a problem whose A has no entries, or whose b has no columns: zeros, or factors of rank zero."""
     A, b, dtype = problem.working()
     m, n = problem.shape
     value: Any
@@ -111,7 +111,7 @@ def solve_empty(problem: Problem, budget: Budget) -> Solution:
     else:
         columns = tuple(b.shape[1:])
         value = _zeros_like(b, (n, *columns))
-    certificate = Certificate(problem.metric or "", 0.0, 0.0, 1.0, "A has no entries", budget.accuracy, True)
+    certificate = Certificate(problem.metric or "", 0.0, 0.0, 1.0, "nothing was to be computed", budget.accuracy, True)
     candidate = Candidate("empty", "empty", "nothing to compute", None, True, "")
     task = Task(problem.kind, m, n, dtype=dtype, library=problem.access, device=problem.device)
     plan = Plan(
@@ -119,7 +119,7 @@ def solve_empty(problem: Problem, budget: Budget) -> Solution:
         budget=budget,
         metric=problem.metric or "",
         target=budget.accuracy or 1.0,
-        evidence=Evidence(findings=(Finding("none", "A has no entries"),)),
+        evidence=Evidence(findings=(Finding("none", "the operands have no entries"),)),
         candidates=(candidate,),
         chosen=candidate,
         profile="no profile was needed",

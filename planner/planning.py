@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 
 from ..cost_models.memory import PeakMemory
-from ..cost_models.price import price
+from ..cost_models.price import Unpriced, price
 from ..primitives.evidence import Evidence, Finding
 from ..primitives.task import Task
-from ..profiles import HardwareProfile
+from ..profiles import HardwareProfile, generic
 from ..profiles import find as find_profile
 from ..profiles import load as load_profile
 from ..profiles.errors import InfeasibleBudget, InvalidProblem, NoAlgorithm
@@ -65,18 +67,66 @@ def machine_of(profile: HardwareProfile | str | Path | None) -> Machine:
     if isinstance(profile, HardwareProfile):
         return Machine(profile, f"the profile {profile.name!r}")
     if profile is not None:
+        if not isinstance(profile, (str, Path)):
+            raise InvalidProblem(
+                f"profile is a {type(profile).__name__}; pass a HardwareProfile or the path of its file",
+                argument="profile",
+                found=type(profile).__name__,
+            )
         loaded = load_profile(Path(profile))
         return Machine(loaded, f"the profile {loaded.name!r}")
     found = find_profile()
     if found.source == "shipped":
         return _scaled_generic()
-    return Machine(found.profile, f"the profile of this machine, measured {found.profile.created[:10]}")
+    return Machine(
+        _completed(_ByIdentity(found.profile)), f"the profile of this machine, measured {found.profile.created[:10]}"
+    )
+
+
+class _ByIdentity:
+    """A profile as a key: it holds dictionaries, and hashing all of it would take longer than using it."""
+
+    __slots__ = ("profile",)
+
+    def __init__(self, profile: HardwareProfile) -> None:
+        self.profile = profile
+
+    def __hash__(self) -> int:
+        return id(self.profile)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByIdentity) and self.profile is other.profile
+
+
+@lru_cache(maxsize=4)
+def _completed(key: _ByIdentity) -> HardwareProfile:
+    """A profile that a time limit cut, with the kernels it lacks taken from the generic one at this machine's speed."""
+    profile = key.profile
+    if profile.complete:
+        return profile
+    known = {table.key: table for table in profile.kernels}
+    shipped = generic().kernels
+    ratios = []
+    for table in shipped:
+        mine = known.get(table.key)
+        if mine is not None and mine.enabled and table.enabled:
+            seconds = {point.dims: point.seconds for point in table.points}
+            ratios += [math.log(p.seconds / seconds[p.dims]) for p in mine.points if p.dims in seconds]
+    factor = math.exp(median(ratios)) if ratios else 1.0
+    missing = [
+        table.model_copy(
+            update={"points": tuple(p.model_copy(update={"seconds": p.seconds * factor}) for p in table.points)}
+        )
+        for table in shipped
+        if table.key not in known
+    ]
+    fields = {name: getattr(profile, name) for name in HardwareProfile.model_fields}
+    return HardwareProfile(**{**fields, "kernels": (*profile.kernels, *missing)})
 
 
 @lru_cache(maxsize=1)
 def _scaled_generic() -> Machine:
     from ..cost_models.spot_check import spot_check
-    from ..profiles import generic
 
     profile = generic()
     factor = spot_check(profile).factor
@@ -237,7 +287,10 @@ def _worth(
 ) -> bool:
     """Value of information: does the best that the probe may find save more than the probe costs?"""
     work = step.work(task, evidence)
-    cost = price(work, profile).seconds.median
+    try:
+        cost = price(work, profile).seconds.median
+    except Unpriced:
+        return False
     if limits.memory is not None and work.peak_bytes > limits.memory:
         return False
     if limits.latency is not None and cost > limits.latency:
@@ -315,7 +368,8 @@ def _choose(
     """The candidate to run; an infeasible one (the nearest) if none fits."""
     priced = [e for e in entries if e.candidate.forecast is not None]
     if not priced:
-        reasons = "; ".join(f"{e.candidate.label}: {e.candidate.reason}" for e in entries[:4])
+        told = sorted(entries, key=lambda e: not e.candidate.reason.startswith("cannot be priced"))
+        reasons = "; ".join(f"{e.candidate.label}: {e.candidate.reason}" for e in told[:4])
         raise InfeasibleBudget(f"no algorithm applies to this {description}: {reasons}")
     if priced[0].candidate.feasible:
         return priced[0].candidate, []

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ..primitives.kernels.catalogue import ITEMSIZE, KERNELS
-from ..profiles import HardwareProfile, save
+from ..profiles import HardwareProfile
 
 # What a person compares machines by; the other kernels are in the file.
 _SHOWN = (
@@ -44,19 +43,8 @@ def show_error(error: float | None) -> str:
     return "0" if error == 0 else f"{error:.1e}"
 
 
-def measure(out: Console, rigor: str, path: Path | None = None) -> tuple[HardwareProfile, Path]:
-    """Measure this machine under a progress bar and save the profile.
-
-    Returns
-    -------
-    HardwareProfile, path
-        Where it was saved.
-
-    Raises
-    ------
-    ProfileError
-        Where it cannot be written.
-    """
+def measure(out: Console, rigor: str) -> HardwareProfile:
+    """Measure this machine under a progress bar; nothing is saved."""
     from .api import profile_hardware
 
     columns = (TextColumn("{task.description:<34}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
@@ -66,8 +54,7 @@ def measure(out: Console, rigor: str, path: Path | None = None) -> tuple[Hardwar
         def report(fraction: float, text: str) -> None:
             bar.update(task, completed=fraction, description=text[:34])
 
-        profile = profile_hardware(rigor, save=False, progress=report)
-    return profile, save(profile, path)
+        return profile_hardware(rigor, save=False, progress=report)
 
 
 def profile_table(profile: HardwareProfile) -> Table:

@@ -394,7 +394,7 @@ def correct_ritz_values(values: np.ndarray, residual_energy: float, size: int) -
     reliable = (y > 0.5) & (np.arange(l) < 0.96 * l)
     kept = max(1, l if reliable.all() else int(np.argmin(reliable)))
     power = np.maximum(y[:kept], 1e-12) ** 0.6
-    energy = (y[:kept] + power / (power + 0.87)) / g
+    energy = (y[:kept] + power / (power + 0.87) * np.minimum(1.0, 2.0 * y[:kept])) / g
     floor = float(theta[kept:].sum()) + 0.1 * residual_energy  # what the tail holds at least
     energy *= min(1.0, (total - floor) / float(energy.sum()))
     captured = l - float(np.sum(g * energy / (1.0 + g * energy)))

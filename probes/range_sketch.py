@@ -56,9 +56,7 @@ def work(task: Task, backend: str | None = None) -> Work:
         *shared.orthonormalize_calls(k, n, l),
         k("svdvals", l, l),
     )
-    center = 2 * n * l if task.center else 0
-    held = shared.entries(task.dtype, max(3 * m * l, (m + 3 * n) * l) + center, 6 * l * l, n)
-    return Work(calls, 1.03 * held + 300_000)
+    return Work(calls, shared.range_bytes(task, Evidence(), k.backend, l, 0, 0))
 
 
 def run(

@@ -1,11 +1,11 @@
 """What a sketch tells of a least-squares problem: condition, rank, residual, size of the solution, coherence.
 
-One pass over A, a QR factorization of the sketch [S A, S b] and a few triangular solves. S is a sparse sign embedding with
-l = 4 n or 2 n rows (`probe_rows`): the singular values of S A are those of A within 1 +- q,
-q = sqrt(n / l). The two sides are not alike: ||S A v|| = ||A v|| (1 + O(l^-1/2)) for the v that attains sigma_min(A), so that
-sigma_min(S A) is hardly ever above it, but down to a factor 1 - q below (sqrt(1 - n / l) where it is isolated: an inverse
-chi-square law). The condition number is thus between cond(S A) (1 - q) / (1 + q) and cond(S A). The sketched residual is
-sqrt(1 - n / l) of the true one, for n of its l degrees of freedom are fitted.
+One pass over A, a QR factorization of the sketch [S A, S b] and a few triangular solves. S is a sparse sign embedding
+with l = 4 n or 2 n rows (`probe_rows`): the singular values of S A are those of A within 1 +- q, q = sqrt(n / l). The
+two sides are not alike: ||S A v|| = ||A v|| (1 + O(l^-1/2)) for the v that attains sigma_min(A), so that sigma_min(S
+A) is hardly ever above it, but down to a factor 1 - q below (sqrt(1 - n / l) where it is isolated: an inverse
+chi-square law). The condition number is thus between cond(S A) (1 - q) / (1 + q) and cond(S A). The sketched residual
+is sqrt(1 - n / l) of the true one, for n of its l degrees of freedom are fitted.
 
 Where A has fewer than about 4 rows per column no sketch is much shorter: A itself is factored, which costs what
 solving by QR costs, and leaves the factor behind for the solver (kind "identity"). Wide A: the same of A'.
@@ -32,10 +32,12 @@ from ..primitives.least_squares._sketched import (
     append_diagonal,
     extreme_singular_values,
     probe_rows,
+    regularized_entries,
     sketch_bytes,
     sketch_calls,
     sketched_factor,
 )
+from ..primitives.norms import column_norms
 from ..primitives.task import UNIT_ROUNDOFF, Task
 from ..primitives.work import Calls, Work
 
@@ -61,7 +63,10 @@ def work(task: Task) -> Work:
     spectra = small("svdvals", n, n, count=2) if n <= EXACT_BELOW else small("trsm", n, 1, count=8 * LANCZOS_STEPS)
     ridge = (small("geqrf", 2 * n, n + r), small("trsm_right", n, n)) if task.ridge > 0.0 else ()
     leverage = small("trsm", n, min(SAMPLE, m))
-    return Work((*calls, *ridge, spectra, leverage), max(peak, 8.0 * (6 * n * (n + r) + 3 * n * min(SAMPLE, m))))
+    entries = 6.0 * n * (n + r) + 3.0 * n * min(SAMPLE, m) + 16.0 * n
+    if task.ridge > 0.0:
+        entries = max(entries, regularized_entries("scipy", n, r) + 3.0 * n * (n + r))
+    return Work((*calls, *ridge, spectra, leverage), max(peak, 8.0 * entries))
 
 
 def run(A: Array, b: Array, task: Task, evidence: Evidence) -> tuple[Evidence, dict[str, Any]]:
@@ -89,7 +94,7 @@ def run(A: Array, b: Array, task: Task, evidence: Evidence) -> tuple[Evidence, d
     else:
         size, residual = seen.wide_solution(B)
     coherence = _coherence(lib, operand, seen, task.seed) if tall and seen.rank is None else None
-    norm_b = np.linalg.norm(B, axis=0)
+    norm_b = column_norms(B)
     if tall and sketch.distortion > 0.0:
         residual = _less_noise(residual, norm_b, np.hypot(np.linalg.norm(seen.z0, axis=0), sketch.residual))
     found = _findings(seen, size, residual, norm_b, coherence, task, evidence)
@@ -100,8 +105,8 @@ def run(A: Array, b: Array, task: Task, evidence: Evidence) -> tuple[Evidence, d
 class _Analysis:
     """The triangular factor of the sketch, in float64, and what was computed of it.
 
-    R0, z0 are without ridge, R, z with; `sigma` and `scaled` are the largest and smallest singular value of R as it is and
-    with its columns scaled to one length; `rank` is None unless R is singular to working accuracy even then.
+    R0, z0 are without ridge, R, z with; `sigma` and `scaled` are the largest and smallest singular value of R as it
+    is and with its columns scaled to one length; `rank` is None unless R is singular to working accuracy even then.
     """
 
     R0: np.ndarray
@@ -138,6 +143,13 @@ class _Analysis:
         if self.task.ridge == 0.0:
             return float(self.R.shape[0])
         return float(np.sum(library("scipy").right_solve_triangular(self.R0, self.R) ** 2))
+
+    def inverse_norm(self) -> float:
+        """||R^-1||_F from 8 random vectors; 0 where R is singular."""
+        if self.rank is not None:
+            return 0.0
+        g = np.random.Generator(np.random.Philox(key=8)).standard_normal((self.R.shape[0], 8))
+        return float(np.linalg.norm(library("scipy").solve_triangular(self.R, g))) / math.sqrt(8.0)
 
     def tall_solution(self, outside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """||x|| and ||S (b - A x)|| per right-hand side, given the part of S b outside the range of S A."""
@@ -193,7 +205,7 @@ def _findings(
     sketched = q > 0.0 and task.m >= task.n
     free = max(seen.rows - fitted, 1.0)
     rho = float(np.max(residual / norm_b)) * (math.sqrt(seen.rows / free) if sketched else 1.0)
-    spread = min(0.9, 1.645 / math.sqrt(2.0 * free)) if sketched else 0.01
+    spread = min(0.9, 1.8 / math.sqrt(2.0 * free)) if sketched else 0.01
     if task.ridge > 0.0:  # part of the residual is what ridge leaves unfitted, in directions that S shortens
         spread = max(spread, q)
     floor = 10.0 * u * max(x, 1.0)
@@ -201,10 +213,10 @@ def _findings(
     if rho_interval.high > 1.0:
         rho_interval = rho_interval.at_most(1.0)
 
-    # S moves x by the sketched residual over the smallest singular value; ||A|| ||x*|| is at least ||A x*||.
-    moved = rho * seen.sigma[0] / max(seen.sigma[1], u * seen.sigma[0]) / math.sqrt(free) if sketched else 0.0
+    # S moves x by ||r|| ||A^+||_F / sqrt(l - n - 1), mostly at right angles; ||A|| ||x*|| is at least ||A x*||.
+    moved = rho * norm_2.median * seen.inverse_norm() / math.sqrt(seen.rows) if sketched else 0.0
     least = math.sqrt(max(0.0, 1.0 - rho_interval.high**2)) if task.ridge == 0.0 else 0.0
-    typical = math.sqrt(x * x - moved * moved) if moved < 0.7 * x else math.sqrt(x * max(least, 0.01 * x))
+    typical = math.sqrt(x * x - moved * moved) if moved < 0.9 * x else math.sqrt(x * max(least, 0.01 * x))
     x_interval = Interval(typical, max(0.7 * x - 2.0 * moved, 0.0), 1.3 * x + 2.0 * moved).at_least(least)
 
     condition, scaled = seen.condition(seen.sigma), seen.condition(seen.scaled)

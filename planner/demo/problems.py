@@ -84,19 +84,18 @@ class Entry:
 
 def entries(sizes: Sizes) -> Iterator[Entry]:
     """Every case of the demo, in the order in which it is shown."""
-    square = f"{sizes.square} x {sizes.square}"
     yield Entry("regression to 1e-8", lambda: _regression(sizes))
     yield Entry(f"regression in {sizes.memory}", lambda: _hard_regression(sizes, 1e-6, sizes.memory))
-    yield Entry("regression, 10 % will do", lambda: _hard_regression(sizes, 0.1))
-    yield Entry("diabetes, cubic features", _diabetes)
+    yield Entry("regression to 10 %", lambda: _hard_regression(sizes, 0.1))
+    yield Entry("diabetes, cubic", _diabetes)
     yield Entry("breast cancer, ridge", _ridge)
-    yield Entry(f"{square}, easy", lambda: _linear_system(sizes, 0))
-    yield Entry(f"{square}, cond 1e12", lambda: _linear_system(sizes, 12))
-    yield Entry("kernel ridge on digits", lambda: _kernel_ridge(sizes))
-    yield Entry(f"rank {sizes.rank} of {sizes.low_rank} x {sizes.low_rank}", lambda: _low_rank(sizes))
+    yield Entry("easy system", lambda: _linear_system(sizes, 0))
+    yield Entry("hard system", lambda: _linear_system(sizes, 12))
+    yield Entry("kernel ridge, digits", lambda: _kernel_ridge(sizes))
+    yield Entry(f"rank {sizes.rank} of {sizes.low_rank}", lambda: _low_rank(sizes))
     yield Entry(f"the same in {sizes.latency}", lambda: _latency(sizes))
     yield Entry("photograph to 5 %", _photograph)
-    yield Entry("components of digits", lambda: _digits_pca(sizes))
+    yield Entry("digits, components", lambda: _digits_pca(sizes))
 
 
 # --- least squares

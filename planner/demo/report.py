@@ -22,7 +22,7 @@ from ..problems import LowRank, Problem
 from ..terminal import show_energy, show_error
 
 if TYPE_CHECKING:
-    from .run import Outcome
+    from .run import Outcome, Timing
 
 _TIE = 1.1  # a ratio of times below this, either way, is called a tie
 _FORECAST_FACTOR = 1.5
@@ -31,18 +31,27 @@ _MOST_REJECTED = 3
 _MOST_FINDINGS = 4
 
 
-def heading(out: Console) -> None:
+def heading(out: Console, quick: bool) -> None:
     """The first lines."""
     out.print(Rule("autonla demo", style="cyan"))
     out.print(
         "Each problem is solved under a budget: probed, planned, run and certified. The whole call is timed in turn"
         " with the calls one would make today (medians), and every error is measured by a separate yardstick."
     )
+    if quick:
+        out.print("--quick: small problems, timed once; their times say little.", style="yellow")
 
 
 def before_profile(out: Console) -> None:
     """Said while the user waits for the measurement."""
     out.print("This machine has not been profiled yet: measuring it once, at most a minute.", style="dim")
+
+
+def incomplete_profile(out: Console) -> None:
+    """Said when the measurement ran into its time limit."""
+    out.print(
+        "The machine is too busy to be measured in a minute; run `autonla profile` when it is quiet.", style="yellow"
+    )
 
 
 def machine(out: Console, found: Found) -> None:
@@ -107,7 +116,8 @@ def case(out: Console, number: int, total: int, outcome: Outcome) -> None:
     _line(out, "certificate", f"{mark} {outcome.status}: {outcome.certificate}", style=style)
     for timing in outcome.today:
         verdict, style = compare(timing.seconds, outcome.seconds)
-        text = f"{timing.label} {show_seconds(timing.seconds)}, error {show_error(timing.error)}: "
+        missed = "" if _good(outcome, timing) else ", which misses the accuracy"
+        text = f"{timing.label} {show_seconds(timing.seconds)}, error {show_error(timing.error)}{missed}: "
         _line(out, "today", f"{text}autonla is {verdict}", style=style)
 
 
@@ -121,6 +131,17 @@ def _limits(outcome: Outcome) -> list[tuple[str, bool]]:
         kept = peak <= budget.memory
         found.append((f"{show_bytes(budget.memory)} beyond the data allowed, {show_bytes(peak)} taken", kept))
     return found
+
+
+def _good(outcome: Outcome, timing: Timing) -> bool:
+    """Whether one of today's calls reaches the accuracy that was asked for."""
+    accuracy = outcome.budget.accuracy
+    return accuracy is None or timing.error <= accuracy
+
+
+def _fastest(outcome: Outcome) -> Timing:
+    """The fastest of today's calls that is good enough (of all, if none is)."""
+    return min(outcome.today, key=lambda timing: (not _good(outcome, timing), timing.seconds))
 
 
 def compare(theirs: float, ours: float) -> tuple[str, str]:
@@ -137,7 +158,7 @@ def refusal(out: Console, number: int, total: int, title: str, error: AutonlaErr
     """A case that could not be solved within its budget."""
     out.print()
     out.print(Rule(Text(f"{number} of {total}  {title}", style="bold"), align="left", style="cyan"))
-    _line(out, "refused", f"{type(error).__name__}: {error}", style="red")
+    _line(out, "not solved", f"{type(error).__name__}: {error}", style="red")
 
 
 def _line(out: Console, label: str, text: str, style: str = "") -> None:
@@ -209,22 +230,20 @@ def _peak(record: Any) -> str:
     return "not measured" if record.peak_bytes is None else show_bytes(record.peak_bytes)
 
 
-def summary(
-    out: Console, outcomes: list[Outcome], refused: list[tuple[str, str]], picture: Path | None, seconds: float
-) -> None:
+def summary(out: Console, outcomes: list[Outcome], refused: list[str], picture: Path | None, seconds: float) -> None:
     """The table of all cases and what it adds up to."""
     out.print()
     out.print(Rule("summary", style="cyan"))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name, justify in (
         ("problem", "left"), ("chosen", "left"), ("autonla", "right"), ("today", "right"), ("autonla is", "left"),
-        ("certified", "right"), ("time/forecast", "right"),
+        ("certified", "right"), ("forecast", "right"),
     ):  # fmt: skip
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for outcome in outcomes:
         table.add_row(*_summary_row(outcome))
-    for name, error in refused:
-        table.add_row(Text(name), Text(f"refused: {error}".split(":")[0], style="red"))
+    for name in refused:
+        table.add_row(Text(name), Text("not solved", style="red"))
     out.print(table)
     out.print()
     for line in totals(outcomes, refused):
@@ -237,7 +256,7 @@ def summary(
 
 
 def _summary_row(outcome: Outcome) -> list[Text]:
-    best = min(outcome.today, key=lambda timing: timing.seconds)
+    best = _fastest(outcome)
     verdict, style = compare(best.seconds, outcome.seconds)
     ratio = _time_over_forecast(outcome)
     near = ratio is not None and 1.0 / _FORECAST_FACTOR <= ratio <= _FORECAST_FACTOR
@@ -248,7 +267,7 @@ def _summary_row(outcome: Outcome) -> list[Text]:
         Text(show_seconds(best.seconds)),
         Text(verdict, style=style),
         Text(f"≤ {outcome.certificate.bound:.0e}", style="green" if outcome.status == "certified" else "yellow"),
-        Text("-" if ratio is None else f"{ratio:.2g}", style="" if near else "yellow"),
+        Text("-" if ratio is None else f"x {ratio:.2g}", style="" if near else "yellow"),
     ]
 
 
@@ -260,18 +279,18 @@ def _time_over_forecast(outcome: Outcome) -> float | None:
     return (record.seconds["run"] + record.seconds["certify"]) / forecast.seconds.median
 
 
-def totals(outcomes: list[Outcome], refused: list[tuple[str, str]]) -> list[str]:
+def totals(outcomes: list[Outcome], refused: list[str]) -> list[str]:
     """Certified answers, speed against the fastest of today's calls, quality of the forecasts of time."""
     certified = sum(o.status == "certified" for o in outcomes)
     limits = [kept for o in outcomes for _, kept in _limits(o)]
-    ratios = [min(t.seconds for t in o.today) / o.seconds for o in outcomes]
+    ratios = [_fastest(o).seconds / o.seconds for o in outcomes]
     faster = sum(r >= _TIE for r in ratios)
     slower = sum(r <= 1.0 / _TIE for r in ratios)
     forecasts = [ratio for o in outcomes if (ratio := _time_over_forecast(o)) is not None]
     near = sum(1.0 / _FORECAST_FACTOR <= ratio <= _FORECAST_FACTOR for ratio in forecasts)
     lines = [
         f"{certified} of {len(outcomes)} answers certified"
-        + (f", {len(refused)} problems refused within their budget" if refused else ""),
+        + (f", {len(refused)} not solved within their budget" if refused else ""),
         f"against the fastest of today's calls: {faster} faster, {len(ratios) - faster - slower} as fast,"
         f" {slower} slower",
     ]

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ...profiles import Found, find
+from ...profiles import Found, find, save
 from ...profiles.errors import AutonlaError
 from .. import plan, race, solve
 from ..budget import Budget
@@ -116,13 +116,13 @@ def run_demo(
     out = out or console()
     folder = _made(Path(folder))
     began = time.perf_counter()
-    report.heading(out)
+    report.heading(out, quick)
     report.machine(out, _profile(out, measure_profile and not quick))
     cases = list(entries(Sizes.quick() if quick else Sizes()))
     outcomes: list[Outcome] = []
-    refused: list[tuple[str, str]] = []
+    refused: list[str] = []
     columns = (TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=out, transient=True) as bar:
+    with Progress(*columns, console=out, transient=True, refresh_per_second=3) as bar:
         task = bar.add_task("", total=len(cases) + 1)
         for number, entry in enumerate(cases, 1):
 
@@ -135,7 +135,7 @@ def run_demo(
                 hurry = quick or time.perf_counter() - began > _HURRY
                 outcome = _run(entry.title, case, 1 if hurry else None, say)
             except AutonlaError as error:
-                refused.append((entry.title, str(error)))
+                refused.append(entry.title)
                 report.refusal(bar.console, number, len(cases), entry.title, error)
             else:
                 report.case(bar.console, number, len(cases), outcome)
@@ -163,7 +163,11 @@ def _profile(out: Console, allowed: bool) -> Found:
     if found.source != "shipped" or not allowed:
         return found
     report.before_profile(out)
-    measure(out, "quick")
+    profile = measure(out, "quick")
+    if not profile.complete:  # what is missing could not be priced: the shipped profile serves better
+        report.incomplete_profile(out)
+        return found
+    save(profile)
     return find()
 
 

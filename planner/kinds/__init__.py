@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 from ...profiles.errors import NoAlgorithm
 from ._base import Kind, ProbeStep
 
 
-@lru_cache(maxsize=None)
+@cache
 def kind_of(name: str) -> Kind:
     """The kind called `name`.
 

@@ -43,6 +43,8 @@ class Kind(ABC):
     """One solvable kind of problem. Stateless."""
 
     name: str
+    defaults: frozenset[str]
+    """Names of the algorithms that people call today: others must beat them by a margin."""
 
     @property
     @abstractmethod

@@ -31,6 +31,7 @@ class LeastSquaresKind(Kind):
     """min ||b - A x||^2 + ridge ||x||^2."""
 
     name = "least_squares"
+    defaults = frozenset({"svd"})
 
     @property
     def algorithms(self) -> tuple[Algorithm, ...]:

@@ -49,6 +49,7 @@ class LinearSystemKind(Kind):
     """A x = b."""
 
     name = "linear_system"
+    defaults = frozenset({"lu", "cholesky", "ldlt", "triangular", "banded", "diagonal"})
 
     @property
     def algorithms(self) -> tuple[Algorithm, ...]:

@@ -30,6 +30,7 @@ class LowRankKind(Kind):
     """A ~ U diag(s) Vh."""
 
     name = "low_rank"
+    defaults = frozenset({"svd"})
 
     @property
     def algorithms(self) -> tuple[Algorithm, ...]:

@@ -21,6 +21,10 @@ Count = Callable[..., float]
 Terms = Callable[..., tuple[float, ...]]
 
 
+def _nothing(*dims: int) -> float:
+    return 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """One kernel.
@@ -37,8 +41,8 @@ class Kernel:
     elements : callable (*dims) -> float
         Entries read or written at least once.
     terms : callable (*dims) -> tuple of float
-        What the time of one call grows with, besides a constant and the traffic: the fit to measurements is a
-        non-negative combination of these.
+        What the time of one call grows with, besides a constant and the traffic, the dominant arithmetic first:
+        the fit to measurements is a non-negative combination of these.
     operands : callable (Source, dtype, *dims) -> tuple of arrays
         Inputs as numpy arrays.
     start : callable (Setting) -> callable () -> result
@@ -49,6 +53,10 @@ class Kernel:
         Shapes to time, by rigor, in order of importance.
     check_dims : tuple of int
         The shape that the correctness gate runs.
+    fresh : callable (*dims) -> float
+        Entries of the largest array that a call allocates: memory that is new to the process costs page faults.
+    panels : callable (*dims) -> float
+        Operations in panels, which run at the speed of whatever memory the operand is in.
     slowness : float
         How far below peak it runs, roughly: keeps single calls of a grid short.
     backend_terms : mapping of str to callable
@@ -70,6 +78,8 @@ class Kernel:
     check_dims: tuple[int, ...]
     backends: tuple[str, ...] = DENSE
     dtypes: tuple[str, ...] = REAL
+    fresh: Count = _nothing
+    panels: Count = _nothing
     slowness: float = 1.0
     backend_terms: Mapping[str, Terms] = field(default_factory=dict, repr=False)
     elementwise: bool = False

@@ -53,6 +53,11 @@ def _svd(long: float, short: float) -> Count:
     return lambda m, n, r=0: long * min(m, n) * m * n + short * min(m, n) ** 3 + 4.0 * m * n * r
 
 
+def _panels(m: int, n: int, r: int = 0) -> float:
+    """LAPACK factors panels of about 32 columns one column at a time."""
+    return 1.0 * m * n * min(m, n, 32)
+
+
 # -- terms: what the time of a call grows with ------------------------------------------------------------------------
 
 
@@ -85,19 +90,22 @@ def _quadratic_terms(n: int) -> tuple[float, ...]:
 
 
 def _solve_terms(n: int, r: int) -> tuple[float, ...]:
-    return 1.0 * n * n * r, 1.0 * n * n, float(n)
+    """Blocks of right-hand sides, the few of a narrow block (slower), and the factor read once."""
+    return 1.0 * n * n * r, 1.0 * n * n * min(r, 32), 1.0 * n * n, float(n)
 
 
 def _qr_terms(m: int, n: int, r: int = 0) -> tuple[float, ...]:
-    """Blocked updates, panels (level 2, bound by memory), and one short loop per column."""
+    """Blocked updates, what a wide matrix adds, passes over the matrix, and one short loop per column."""
     k, longer = min(m, n), max(m, n)
-    return k * k * (longer - k / 3.0), 1.0 * k * longer, float(k), *((1.0 * m * n * r,) if r else ())
+    wide = 1.0 * m * m * max(0, n - m)
+    return k * k * (longer - k / 3.0), wide, 1.0 * k * longer, float(k), *((1.0 * m * n * r,) if r else ())
 
 
 def _svd_terms(m: int, n: int, r: int = 0) -> tuple[float, ...]:
     """QR of the long side, bidiagonal reduction and divide and conquer of the short one, loops over columns."""
     k, longer = min(m, n), max(m, n)
-    return 1.0 * k * k * longer, float(k) ** 3, float(k) ** 2, float(k), *((1.0 * m * n * r,) if r else ())
+    wide = 1.0 * m * m * max(0, n - m)
+    return 1.0 * k * k * longer, wide, float(k) ** 3, float(k) ** 2, float(k), *((1.0 * m * n * r,) if r else ())
 
 
 def _banded_terms(n: int, kl: int, ku: int, r: int) -> tuple[float, ...]:
@@ -134,6 +142,7 @@ _PRODUCTS = (
         error=run.product_error,
         shapes=grids.PRODUCTS,
         check_dims=(20, 12, 16),
+        fresh=lambda m, n, k: 1.0 * m * n,
         dtypes=(*REAL, "bfloat16"),
     ),
     Kernel(
@@ -174,6 +183,7 @@ _PRODUCTS = (
         error=run.gram_error,
         shapes=grids.SHAPES,
         check_dims=(20, 12),
+        fresh=lambda m, n: 1.0 * n * n,
     ),
 )
 
@@ -189,7 +199,9 @@ _FACTORS = (
         start=run.start("cholesky"),
         error=run.cholesky_error,
         shapes=grids.ORDERS,
+        slowness=0.8,
         check_dims=(16,),
+        fresh=_square_entries(1.0),
     ),
     Kernel(
         name="trsm",
@@ -203,6 +215,7 @@ _FACTORS = (
         error=run.triangular_error,
         shapes=grids.SYSTEMS,
         check_dims=(16, 3),
+        fresh=lambda n, r: 1.0 * n * r,
         backend_terms=_numpy_solve,
     ),
     Kernel(
@@ -217,6 +230,7 @@ _FACTORS = (
         error=run.right_triangular_error,
         shapes=grids.SHAPES,
         check_dims=(20, 12),
+        fresh=_entries(1.0),
         slowness=2.0,
         backend_terms=_numpy_right_solve,
     ),
@@ -232,6 +246,7 @@ _FACTORS = (
         error=run.factor_error,
         shapes=grids.ORDERS,
         check_dims=(16,),
+        fresh=_square_entries(1.0),
         slowness=0.4,
     ),
     Kernel(
@@ -246,6 +261,7 @@ _FACTORS = (
         error=run.solve_error,
         shapes=grids.SYSTEMS,
         check_dims=(16, 3),
+        fresh=lambda n, r: 1.0 * n * r,
         backend_terms=_numpy_solve,
     ),
     Kernel(
@@ -274,6 +290,7 @@ _FACTORS = (
         error=run.factor_error,
         shapes=grids.ORDERS,
         check_dims=(16,),
+        fresh=_square_entries(1.0),
         backends=_SCIPY,
         slowness=2.5,
     ),
@@ -289,6 +306,7 @@ _FACTORS = (
         error=run.solve_error,
         shapes=grids.SYSTEMS,
         check_dims=(16, 3),
+        fresh=lambda n, r: 1.0 * n * r,
         backends=_SCIPY,
         slowness=3.0,
     ),
@@ -316,11 +334,13 @@ _ORTHOGONAL = (
         flops=_qr,
         elements=_entries(2.0),
         terms=_qr_terms,
+        panels=_panels,
         operands=operand.matrix,
         start=run.start("qr_r"),
         error=run.r_error,
         shapes=grids.SHAPES,
         check_dims=(20, 12),
+        fresh=_entries(1.0),
         slowness=4.0,
     ),
     Kernel(
@@ -330,11 +350,13 @@ _ORTHOGONAL = (
         flops=lambda m, n: 2.0 * _qr(m, n),
         elements=_entries(3.0),
         terms=_qr_terms,
+        panels=_panels,
         operands=operand.matrix,
         start=run.start("qr"),
         error=run.qr_error,
         shapes=grids.SHAPES,
         check_dims=(20, 12),
+        fresh=_entries(1.0),
         slowness=2.5,
     ),
     Kernel(
@@ -344,11 +366,13 @@ _ORTHOGONAL = (
         flops=_qr,
         elements=_entries(2.0),
         terms=_qr_terms,
+        panels=_panels,
         operands=operand.least_squares,
         start=run.start("lstsq_qr"),
         error=run.least_squares_error,
         shapes=grids.LEAST_SQUARES,
         check_dims=(20, 12, 2),
+        fresh=_entries(1.0),
         slowness=4.0,
     ),
     Kernel(
@@ -358,11 +382,13 @@ _ORTHOGONAL = (
         flops=_qr,
         elements=_entries(2.0),
         terms=_qr_terms,
+        panels=_panels,
         operands=operand.least_squares,
         start=run.start("lstsq_pivoted_qr"),
         error=run.least_squares_error,
         shapes=grids.LEAST_SQUARES,
         check_dims=(20, 12, 2),
+        fresh=_entries(1.0),
         slowness=8.0,
         backends=("scipy", "torch", "cupy"),
     ),
@@ -373,11 +399,13 @@ _ORTHOGONAL = (
         flops=_svd(4.0, 3.0),
         elements=_entries(2.0),
         terms=_svd_terms,
+        panels=_panels,
         operands=operand.least_squares,
         start=run.start("lstsq_svd"),
         error=run.least_squares_error,
         shapes=grids.LEAST_SQUARES,
         check_dims=(20, 12, 2),
+        fresh=_entries(1.0),
         slowness=4.0,
     ),
     Kernel(
@@ -387,11 +415,13 @@ _ORTHOGONAL = (
         flops=_svd(6.0, 16.0),
         elements=_entries(3.0),
         terms=_svd_terms,
+        panels=_panels,
         operands=operand.matrix,
         start=run.start("svd"),
         error=run.svd_error,
         shapes=grids.SHAPES,
         check_dims=(20, 12),
+        fresh=_entries(1.0),
         slowness=0.75,
     ),
     Kernel(
@@ -401,11 +431,13 @@ _ORTHOGONAL = (
         flops=_svd(2.0, 2.0),
         elements=_entries(2.0),
         terms=_svd_terms,
+        panels=_panels,
         operands=operand.matrix,
         start=run.start("svdvals"),
         error=run.svdvals_error,
         shapes=grids.SHAPES,
         check_dims=(20, 12),
+        fresh=_entries(1.0),
         slowness=12.0,
     ),
     Kernel(
@@ -420,6 +452,7 @@ _ORTHOGONAL = (
         error=run.eigh_error,
         shapes=grids.ORDERS,
         check_dims=(16,),
+        fresh=_square_entries(1.0),
     ),
 )
 
@@ -436,6 +469,7 @@ _TRAFFIC = (
         error=run.same_error,
         shapes=grids.SHAPES,
         check_dims=(20, 12),
+        fresh=_entries(1.0),
         dtypes=(*REAL, "bfloat16"),
         elementwise=True,
     ),
@@ -451,6 +485,7 @@ _TRAFFIC = (
         error=run.same_error,
         shapes=grids.SHAPES,
         check_dims=(20, 12),
+        fresh=_entries(1.0),
         elementwise=True,
     ),
     Kernel(
@@ -496,6 +531,7 @@ _RANDOM = (
         error=run.randn_error,
         shapes=grids.SHAPES,
         check_dims=(40, 50),
+        fresh=_entries(1.0),
         backends=("numpy",),
     ),
     Kernel(
@@ -510,6 +546,7 @@ _RANDOM = (
         error=run.sketch_error,
         shapes=grids.SPARSE_SIGN,
         check_dims=(30, 5, 12, 4),
+        fresh=lambda m, n, l, z: 1.0 * l * n,
         backends=("numba",),
     ),
     Kernel(
@@ -519,11 +556,13 @@ _RANDOM = (
         flops=lambda m, n, l: 2.5 * m * n * math.log2(max(2, m)),
         elements=lambda m, n, l: 2.0 * m * n + l * n,
         terms=_transform_terms,
+        panels=lambda m, n, l: m * n * math.log2(max(2, m)),
         operands=operand.tall,
         start=run.start_sketch,
         error=run.sketch_error,
         shapes=grids.TRANSFORMS,
         check_dims=(30, 5, 12),
+        fresh=lambda m, n, l: 1.0 * l * n,
         backends=_SCIPY,
         slowness=8.0,
     ),

@@ -1,4 +1,4 @@
-"""Small things that several least-squares algorithms share: products, ridge rows, blocks of rows."""
+"""What several least-squares algorithms share: passes over A by blocks of rows, ridge rows, counts of calls."""
 
 from __future__ import annotations
 
@@ -12,24 +12,74 @@ from ..work import Calls, KernelCall
 
 Array = Any
 
-BLOCK_ENTRIES = 1 << 19  # entries of a block of rows: 4 MiB of float64, within the last-level cache
+PASS_BLOCK = 1 << 18  # entries of a block that is read twice: 2 MiB of float64, so that it is still in cache
+CAST_BLOCK = 1 << 20  # entries of a block that is copied
 
 
-def product(k: Calls, task: Task, count: float = 1.0) -> KernelCall:
-    """`count` products A X with as many columns as there are right-hand sides."""
-    m, n, r = task.m, task.n, task.nrhs
-    return k("gemv", m, n, count=count) if r == 1 else k("gemm", m, r, n, count=count)
+# -- passes over A ---------------------------------------------------------------------------------------------------
 
 
-def product_transpose(k: Calls, task: Task, count: float = 1.0) -> KernelCall:
-    """`count` products A' Y with as many columns as there are right-hand sides."""
-    m, n, r = task.m, task.n, task.nrhs
-    return k("gemv_t", m, n, count=count) if r == 1 else k("gemm", n, r, m, count=count)
+def gram(lib: Library, A: Array, dtype: str) -> Array:
+    """A'A (upper triangle) in `dtype`, holding at most a block of A in it."""
+    if _has_dtype(lib, A, dtype):
+        return lib.gram(A)
+    return _sum(lib.gram(lib.astype(A[rows], dtype)) for rows in row_blocks(A.shape[0], A.shape[1], CAST_BLOCK))
 
 
-def size(dtype: str, *entries: float) -> float:
-    """Bytes of so many entries."""
-    return ITEMSIZE[dtype] * sum(entries)
+def gradient(lib: Library, A: Array, b: Array | None, x: Array | None, dtype: str) -> Array:
+    """A'(b - A x), without b or without x where they are None, in `dtype`.
+
+    One pass over memory where the rows of A are contiguous: each block is used while it is in cache.
+    """
+    cast = not _has_dtype(lib, A, dtype)
+    if cast or (b is not None and not _has_dtype(lib, b, dtype)):
+        return _sum(
+            _block_gradient(lib, lib.astype(A[rows], dtype), None if b is None else lib.astype(b[rows], dtype), x)
+            for rows in row_blocks(A.shape[0], A.shape[1], PASS_BLOCK)
+        )
+    if x is None or not _rows_contiguous(A):
+        return _block_gradient(lib, A, b, x)
+    return _sum(
+        _block_gradient(lib, A[rows], None if b is None else b[rows], x)
+        for rows in row_blocks(A.shape[0], A.shape[1], PASS_BLOCK)
+    )
+
+
+def _block_gradient(lib: Library, A: Array, b: Array | None, x: Array | None) -> Array:
+    if x is None:
+        return lib.rmatmul(A, b)
+    y = lib.matmul(A, x)
+    return -lib.rmatmul(A, y) if b is None else lib.rmatmul(A, b - y)
+
+
+def _sum(parts: Iterator[Array]) -> Array:
+    total = next(parts)
+    for part in parts:
+        total = total + part
+    return total
+
+
+def _has_dtype(lib: Library, A: Array, dtype: str) -> bool:
+    return A.dtype == getattr(lib.xp, dtype)
+
+
+def _rows_contiguous(A: Array) -> bool:
+    return bool(A.flags.c_contiguous if hasattr(A, "flags") else A.is_contiguous())
+
+
+def row_blocks(m: int, n: int, entries: int) -> Iterator[slice]:
+    """Slices of consecutive rows holding about `entries` entries each; at least one."""
+    rows = block_rows(n, entries)
+    for start in range(0, max(m, 1), rows):
+        yield slice(start, min(start + rows, m))
+
+
+def block_rows(n: int, entries: int) -> int:
+    """Rows of one block."""
+    return max(64, entries // max(n, 1))
+
+
+# -- ridge -----------------------------------------------------------------------------------------------------------
 
 
 def scaled_identity(lib: Library, A: Array, n: int, scale: float) -> Array:
@@ -45,8 +95,8 @@ def plus_ridge(lib: Library, G: Array, ridge: float) -> Array:
 def stacked(lib: Library, A: Array, b: Array, ridge: float) -> tuple[Array, Array]:
     """The problem without ridge whose solution starts with that of min ||b - A x||^2 + ridge ||x||^2: a copy of A.
 
-    Tall A: [A; sqrt(ridge) I] and [b; 0]. Wide A: [A, sqrt(ridge) I] and b, for the minimum of ||x||^2 + ||w||^2 subject
-    to A x + sqrt(ridge) w = b is that of ||x||^2 + ||b - A x||^2 / ridge.
+    Tall A: [A; sqrt(ridge) I] and [b; 0]. Wide A: [A, sqrt(ridge) I] and b, for the minimum of ||x||^2 + ||w||^2
+    subject to A x + sqrt(ridge) w = b is that of ||x||^2 + ||b - A x||^2 / ridge.
     """
     if ridge == 0.0:
         return A, b
@@ -66,13 +116,38 @@ def stacked_shape(task: Task) -> tuple[int, int]:
     return (m, n + m) if m < n else (m + n, n)
 
 
-def row_blocks(m: int, n: int, entries: int = BLOCK_ENTRIES) -> Iterator[slice]:
-    """Slices of consecutive rows holding about `entries` entries each."""
-    rows = block_rows(n, entries)
-    for start in range(0, m, rows):
-        yield slice(start, min(start + rows, m))
+# -- counting --------------------------------------------------------------------------------------------------------
 
 
-def block_rows(n: int, entries: int = BLOCK_ENTRIES) -> int:
-    """Rows of one block."""
-    return max(64, entries // max(n, 1))
+def product(k: Calls, task: Task, count: float = 1.0, rows: int | None = None) -> KernelCall:
+    """`count` products A X with as many columns as there are right-hand sides; of `rows` rows of A if given."""
+    m, n, r = rows or task.m, task.n, task.nrhs
+    return k("gemv", m, n, count=count) if r == 1 else k("gemm", m, r, n, count=count)
+
+
+def product_transpose(k: Calls, task: Task, count: float = 1.0, rows: int | None = None) -> KernelCall:
+    """`count` products A' Y with as many columns as there are right-hand sides; of `rows` rows of A if given."""
+    m, n, r = rows or task.m, task.n, task.nrhs
+    return k("gemv_t", m, n, count=count) if r == 1 else k("gemm", n, r, m, count=count)
+
+
+def gradient_calls(k: Calls, task: Task, count: float) -> tuple[KernelCall, ...]:
+    """`count` calls of `gradient` with an x: one pass from memory, and one from cache where the rows are contiguous."""
+    if count <= 0.0:
+        return ()
+    first = product(k, task, count)
+    block = block_rows(task.n, PASS_BLOCK)
+    if task.order == "F" or block >= task.m:
+        return first, product_transpose(k, task, count)
+    return first, product_transpose(k, task, count * task.m / block, rows=block)
+
+
+def gradient_entries(task: Task) -> float:
+    """Numbers that `gradient` holds: the residual of a block of rows, or of all."""
+    rows = task.m if task.order == "F" else min(task.m, block_rows(task.n, PASS_BLOCK))
+    return 2.0 * rows * task.nrhs + 2.0 * task.n * task.nrhs
+
+
+def size(dtype: str, *entries: float) -> float:
+    """Bytes of so many entries."""
+    return ITEMSIZE[dtype] * sum(entries)

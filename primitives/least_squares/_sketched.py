@@ -1,9 +1,9 @@
 """What is left of a least-squares problem after sketching: the R factor of S A, and Q' S b.
 
 S is a subspace embedding with l rows: the singular values of S Q, Q an orthonormal basis of range(A), lie within
-1 +- sqrt(n / l) (Marchenko-Pastur edges; sparse sign embeddings with 8 nonzeros a column behave like Gaussian ones,
-Dong and Martinsson 2023, arXiv:2104.05877, sec. 3). R therefore preconditions A, its singular values stand for those
-of A, and [R, Q'S b] holds every solution of the sketched problem in n^2 + n r numbers: S A itself is not kept.
+1 +- sqrt(n / l) (Marchenko-Pastur edges; sparse sign embeddings with a few nonzeros a column behave like Gaussian
+ones, Martinsson and Tropp, Acta Numerica 29 (2020), sec. 9.2). R therefore preconditions A, its singular values stand
+for those of A, and [R, Q'S b] holds every solution of the sketched problem in n^2 + n r numbers; S A is not kept.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -20,7 +20,11 @@ from ..kernels._library import Library
 from ..sketches import make_sketch
 from ..task import ITEMSIZE, Task
 from ..work import Calls, KernelCall
+from ._memory import geqrf
 from ._shared import scaled_identity
+
+if TYPE_CHECKING:
+    from ..sketches import SketchKind
 
 Array = Any
 
@@ -75,7 +79,17 @@ def append_diagonal(lib: Library, R: Array, z: Array, scale: float) -> tuple[Arr
     top = xp.concat([R, columns], axis=1)
     bottom = xp.concat([scaled_identity(lib, R, n, scale), xp.zeros_like(columns)], axis=1)
     T = lib.qr_r(xp.concat([top, bottom], axis=0))
-    return T[:n, :n], (T[:n, n] if z.ndim == 1 else T[:n, n:])
+    return _kept(lib, T[:n, :n]), _kept(lib, T[:n, n] if z.ndim == 1 else T[:n, n:])
+
+
+def regularized_entries(backend: str, n: int, r: int) -> float:
+    """Numbers that `append_diagonal` holds at its peak."""
+    return 4.2 * n * (n + r) + 2.0 * n * n + geqrf(backend, 2 * n, n + r)
+
+
+def _kept(lib: Library, part: Array) -> Array:
+    """A part of a larger array, copied so that it lies together and the rest can go."""
+    return lib.xp.asarray(part, copy=True)
 
 
 def probe_rows(m: int, n: int) -> int | None:
@@ -98,30 +112,27 @@ def nonzeros_for(rows: int, n: int) -> int:
     return 4 if rows >= 4 * n else 8
 
 
-def sketched_factor(
-    lib: Library, A: Array, b: Array, kind: str, rows: int, seed: int
-) -> SketchedFactor:
+def sketched_factor(lib: Library, A: Array, b: Array, kind: str, rows: int, seed: int) -> SketchedFactor:
     """Sketch A : (m, n) and b : (m,) or (m, r) with the same S, and factor; kind "identity" factors A itself."""
     m, n = A.shape
     columns = b[:, None] if b.ndim == 1 else b
-    nonzeros = nonzeros_for(rows, n)
+    nonzeros = nonzeros_for(rows, n) if kind == "sparse_sign" else 0
     if kind == "identity":
-        rows, nonzeros, SA, Sb = m, 0, A, columns
+        rows = m
+        T = lib.qr_r(lib.xp.concat([A, columns], axis=1))
     else:
-        options = {"nonzeros": nonzeros} if kind == "sparse_sign" else {}
-        S = make_sketch(kind, rows, m, seed, **options)
-        SA, Sb = lib.asarray(S.apply(A)), lib.asarray(S.apply(columns))
-    T = lib.qr_r(lib.xp.concat([SA, Sb], axis=1))
-    R, z = T[:n, :n], T[:n, n:]
+        S = make_sketch(cast("SketchKind", kind), rows, m, seed, **({"nonzeros": nonzeros} if nonzeros else {}))
+        T = lib.qr_r(lib.xp.concat([lib.asarray(S.apply(A)), lib.asarray(S.apply(columns))], axis=1))
+    R = _kept(lib, T[:n, :n])
     residual = np.linalg.norm(np.asarray(lib.to_numpy(T[n:, n:]), dtype=np.float64), axis=0)
     scale = np.linalg.norm(np.asarray(lib.to_numpy(R), dtype=np.float64), axis=0)
     return SketchedFactor(
         kind=kind,
-        nonzeros=nonzeros if kind == "sparse_sign" else 0,
+        nonzeros=nonzeros,
         rows=rows,
         seed=seed,
         R=R,
-        z=z[:, 0] if b.ndim == 1 else z,
+        z=_kept(lib, T[:n, n] if b.ndim == 1 else T[:n, n:]),
         residual=residual,
         column_scale=np.where(scale > 0.0, scale, 1.0),
         distortion=0.0 if kind == "identity" else math.sqrt(n / rows),
@@ -143,6 +154,11 @@ def made_by_probe(task: Task, evidence: Evidence, kind: str, rows: int) -> bool:
     return evidence.coherence is not None and kind == "sparse_sign" and probe_rows(task.m, task.n) == rows
 
 
+def factored_by_probe(task: Task, evidence: Evidence) -> bool:
+    """Whether the probe has left the QR factorization of A itself."""
+    return evidence.coherence is not None and task.m >= task.n and probe_rows(task.m, task.n) is None
+
+
 def sketch_calls(task: Task, kind: str, rows: int, k: Calls) -> tuple[KernelCall, ...]:
     """Kernel calls of `sketched_factor`."""
     m, n, r = task.m, task.n, task.nrhs
@@ -157,22 +173,28 @@ def sketch_calls(task: Task, kind: str, rows: int, k: Calls) -> tuple[KernelCall
 
 
 def sketch_bytes(task: Task, kind: str, rows: int, dtype: str) -> float:
-    """Peak of the memory `sketched_factor` takes: the sketch, its concatenation, LAPACK's copy and R."""
+    """Peak of the memory `sketched_factor` takes: while sketching, or in the QR of the sketch."""
     m, n, r = task.m, task.n, task.nrhs
-    entries = 4 * rows * (n + r) + (n + r) ** 2
-    if kind == "gaussian":
-        entries += rows * m
-    elif kind == "srtt":
-        entries += 2 * m * (n + r)
-    return ITEMSIZE[dtype] * entries
+    itemsize = ITEMSIZE[dtype]
+    factoring = rows * (n + r) + geqrf("scipy", rows, n + r)
+    if kind == "sparse_sign":  # sums of its own for each of the segments that threads share, in tiles of a cache line
+        segments = max(1.0, min(16.0, m / (8.0 * rows), m / 8192.0))
+        line = 64 // itemsize
+        padded = -(-n // line) * line
+        sketching = itemsize * (segments + 2.0) * rows * padded + min(2.0**21, 1024.0 * itemsize * padded) + 2.0**17
+    elif kind == "srtt":  # 32 MiB of columns at a time, permuted and weighted; the permutation
+        sketching = 2.1 * min(itemsize * m * n, max(2.0**25, itemsize * m)) + 40.0 * m + itemsize * rows * n
+    else:  # 16 MiB of the operator at a time, its random words and two partial sums
+        sketching = 2.3 * min(itemsize * rows * m, max(2.0**24, itemsize * rows)) + 3.0 * itemsize * rows * n
+    return max(itemsize * factoring, sketching)
 
 
 def extreme_singular_values(R: np.ndarray) -> tuple[float, float]:
     """Largest and smallest singular value of an upper triangular R : (n, n), to a few percent.
 
-    Exact for small n; else by Lanczos on R'R and on its inverse from a random start, whose relative error after k
-    steps exceeds (ln(n / d^2) / (4 (k - 1)))^2 with probability at most about d (Kuczynski and Wozniakowski 1992, theorem 4.1).
-    The largest is then never above, the smallest never below the true value.
+    Exact for small n; else by Lanczos on R'R and on its inverse from a random start, where the relative error of
+    k steps exceeds (ln(1.648 sqrt(n) / d) / (2 k - 1))^2 with probability at most d (Kuczynski and Wozniakowski, SIAM
+    J. Matrix Anal. Appl. 13 (1992), 1094-1122). The largest is then never above, the smallest never below its value.
     """
     R = np.asarray(R, dtype=np.float64)
     n = R.shape[0]

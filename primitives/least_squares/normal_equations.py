@@ -1,18 +1,20 @@
 """Normal equations with residual corrections.
 
 Cholesky of A'A (+ ridge I), x = (A'A)^-1 A'b, then x += (A'A)^-1 A'(b - A x). Wide A: A A' y = b, x = A'y, which is the
-solution of minimum norm. Scaling the columns by powers of two changes neither the rounding of the Gram matrix nor that of its
-Cholesky factor, so the condition number after the columns are scaled to one length is what counts (van der Sluis 1969;
-Higham 2002, sec. 10.1), without scaling anything.
+solution of minimum norm. Scaling columns by powers of two changes neither the rounding of the Gram matrix nor
+that of its Cholesky factor, so that the condition number after the columns are scaled to one length is what counts
+(van der Sluis 1969; Higham 2002, ch. 10), without scaling anything.
 
-Cost: m n^2 + n^3 / 3 flops and 2 + 2 corrections passes over A; n^2 + m extra numbers.
-Guarantee: none by itself. With K the condition number: error u K ||A|| ||x|| / ||b|| before the first correction, each of which
-contracts it by about u K^2 down to the level of a backward-stable method; Cholesky fails near K = u^(-1/2).
-Reference: Bjorck, Numerical Methods for Least Squares Problems (1996), sections 2.2.4, 2.9.3 and 6.6.5.
+Cost: m n^2 + n^3 / 3 flops; 2 passes over A and one more per correction; about 3 n^2 numbers of memory.
+Guarantee: none by itself. With K the condition number, the error starts at u K ||A|| ||x|| / ||b||, and each
+correction contracts it by about u K^2, down to the level of a backward-stable method; Cholesky fails near K = u^(-1/2).
+Reference: Bjorck, Numerical Methods for Least Squares Problems (1996), sections 2.2 and 2.9; Bjorck, Stability analysis
+of the method of seminormal equations, Linear Algebra Appl. 88/89 (1987), 31-48.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,12 +35,25 @@ from ._rounding import (
     solution_of,
     stable_error,
 )
-from ._shared import block_rows, plus_ridge, product, product_transpose, row_blocks, size
+from ._shared import (
+    CAST_BLOCK,
+    block_rows,
+    gradient,
+    gradient_calls,
+    gradient_entries,
+    gram,
+    plus_ridge,
+    product,
+    product_transpose,
+    size,
+)
 
 Array = Any
 
-# Medians of what was measured: the error before corrections in units of u K ||A|| ||x|| / ||b||, the contraction of each in u K^2.
+# Medians of what was measured: the error before corrections in units of u K ||A|| ||x|| / ||b||, and the contraction
+# of each correction in units of u K^2.
 START, CONTRACTION = 0.3, 0.3
+SQUARES = {"scipy": 2.1, "numpy": 5.2, "torch": 3.2}  # how many matrices of order n are held at the peak
 LOST = 16.0  # a Cholesky pivot below this many roundings of the diagonal entry holds no digit
 
 
@@ -52,27 +67,27 @@ class Options:
 
 
 def options(task: Task, evidence: Evidence) -> Iterator[Options]:
-    """One correction; none where that is forecast to do, two where one is not."""
+    """One correction; none where that is forecast to do, two where one is not and a second one helps."""
     for backend in backends_for(task, ("scipy", "numpy", "torch")):
         for dtype in dict.fromkeys((task.dtype, "float64")):
-            once = Options(backend, dtype)
+            none, once, twice = (Options(backend, dtype, corrections) for corrections in range(3))
             yield once
-            none = Options(backend, dtype, corrections=0)
+            expected = error(task, evidence, once)
             if error(task, evidence, none).high <= task.target:
                 yield none
-            elif error(task, evidence, once).high > task.target:
-                yield Options(backend, dtype, corrections=2)
+            elif expected.high > task.target and error(task, evidence, twice).high < 0.5 * expected.high:
+                yield twice
 
 
 def applies(task: Task, evidence: Evidence, options: Options) -> str | None:
-    """While the square of the condition number fits in the dtype."""
+    """While the condition number is known and its square fits in the dtype."""
     limit = 0.33 / UNIT_ROUNDOFF[options.dtype] ** 0.5
+    if not min(evidence.condition.high, evidence.scaled_condition.high) < math.inf:
+        return f"the condition number is not known, and above {limit:.0e} its square does not fit in {options.dtype}"
     return singular_reason(task, evidence, limit, f"the Gram matrix, which squares it, is singular in {options.dtype}")
 
 
-def solve(
-    A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]
-) -> Outcome:
+def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
     """Solution of min ||b - A x||^2 + ridge ||x||^2; A : (m, n), b : (m,) or (m, r).
 
     By-products: "gram_factor", upper triangular R : (n, n) with R'R = A'A + ridge I, for m >= n.
@@ -90,12 +105,10 @@ def solve(
 
 
 def _tall(lib: Library, A: Array, b: Array, task: Task, options: Options) -> tuple[Array, Array]:
-    blocks = _Blocks(lib, A, options.dtype)
-    G = blocks.gram()
-    R = _cholesky(lib, plus_ridge(lib, G, task.ridge), options.dtype)
-    x = lib.cholesky_solve(R, blocks.rmatmul(b))
+    R = _cholesky(lib, plus_ridge(lib, gram(lib, A, options.dtype), task.ridge), options.dtype)
+    x = lib.cholesky_solve(R, gradient(lib, A, b, None, options.dtype))
     for _ in range(options.corrections):
-        g = blocks.rmatmul(blocks.residual(b, x))
+        g = gradient(lib, A, b, x, options.dtype)
         x = x + lib.cholesky_solve(R, g - task.ridge * x if task.ridge else g)
     return x, R
 
@@ -114,10 +127,10 @@ def _wide(lib: Library, A: Array, b: Array, task: Task, options: Options) -> tup
 
 
 def _cholesky(lib: Library, G: Array, dtype: str) -> Array:
-    """Cholesky, refusing pivots that are all rounding: R_jj^2 / G_jj is the squared sine of column j with those before."""
+    """Cholesky, refusing pivots that are all rounding: R_jj^2 / G_jj is the squared sine of column j to the others."""
     R = lib.cholesky(G)
     d, g = lib.xp.linalg.diagonal(R), lib.xp.linalg.diagonal(G)
-    least = float(lib.xp.min(d * d / g)) if G.shape[0] else 1.0
+    least = float(lib.xp.min(d * d / g))
     if not least > LOST * UNIT_ROUNDOFF[dtype]:
         raise Breakdown(
             f"the Gram matrix is singular to working accuracy: a Cholesky pivot is {least:.1g} of its diagonal entry"
@@ -125,70 +138,46 @@ def _cholesky(lib: Library, G: Array, dtype: str) -> Array:
     return R
 
 
-class _Blocks:
-    """Products with A, tall; where A is float32 and the Gram matrix float64, by blocks of rows, so that no copy of A is held."""
-
-    def __init__(self, lib: Library, A: Array, dtype: str) -> None:
-        self.lib, self.A, self.dtype = lib, A, dtype
-        self.cast = A.dtype != getattr(lib.xp, dtype)
-        self.slices = list(row_blocks(*A.shape)) if self.cast else [slice(None)]
-
-    def block(self, rows: slice) -> Array:
-        return self.lib.astype(self.A[rows], self.dtype) if self.cast else self.A
-
-    def right(self, b: Array, rows: slice) -> Array:
-        return self.lib.astype(b[rows], self.dtype) if self.cast else b
-
-    def gram(self) -> Array:
-        total = None
-        for rows in self.slices:
-            part = self.lib.gram(self.block(rows))
-            total = part if total is None else total + part
-        return total
-
-    def rmatmul(self, y: Array) -> Array:
-        total = None
-        for rows in self.slices:
-            part = self.lib.rmatmul(self.block(rows), self.right(y, rows))
-            total = part if total is None else total + part
-        return total
-
-    def residual(self, b: Array, x: Array) -> Array:
-        parts = [self.right(b, rows) - self.lib.matmul(self.block(rows), x) for rows in self.slices]
-        return parts[0] if len(parts) == 1 else self.lib.xp.concat(parts, axis=0)
-
-
 def work(task: Task, evidence: Evidence, options: Options) -> Work:
-    """One Gram matrix, one Cholesky factor, and per correction two products with A and a solve."""
+    """One Gram matrix, one Cholesky factor, A'b, and per correction two products with A and a solve."""
     m, n, r, c = task.m, task.n, task.nrhs, options.corrections
     k = Calls(options.backend, options.dtype)
-    p, q = max(m, n), min(m, n)
-    solves = k("trsm", q, r, count=2.0 * (c + 1))
+    cast = options.dtype != task.dtype
+    q = min(m, n)
+    factor = (k("syrk", max(m, n), q), k("potrf", q), k("trsm", q, r, count=2.0 * (c + 1)))
+    square = SQUARES.get(options.backend, 4.0)
+    if options.backend == "numpy" and options.dtype == "float32":  # it factors in float64
+        square *= 2.0
+    if task.ridge > 0.0:
+        square = max(square, 4.2 if q * q < 2**15 or options.backend == "torch" else 2.2)
     if m >= n:
-        products = (product_transpose(k, task, c + 1.0), product(k, task, c)) if c else (product_transpose(k, task),)
-        entries = 3 * n * n + 2 * m * r * bool(c) + 4 * n * r
+        products = (product_transpose(k, task), *gradient_calls(k, task, c))
+        held = 1.0 if options.backend != "numpy" else 2.0  # R and what a solve copies
+        entries = max(square * n * n, held * n * n + gradient_entries(task) * bool(c)) + 4.0 * n * r + 64.0
+        if cast:
+            products += (k("cast", m, n, count=2.0 + c),)
+            entries += min(m, block_rows(n, CAST_BLOCK)) * (n + r)
     else:
-        products = (product_transpose(k, task, c + 1.0), product(k, task, c)) if c else (product_transpose(k, task),)
-        entries = 3 * m * m + 2 * n * r + 4 * m * r
-    calls = (k("syrk", p, q), k("potrf", q), solves, *products)
-    if options.dtype != task.dtype:
-        calls += (k("cast", p, q, count=1.0 + 2.0 * c),)
-        entries += 2 * min(m, block_rows(n)) * n + 3 * m * r if m >= n else m * n
-    return Work(calls, size(options.dtype, entries))
+        products = (product_transpose(k, task, c + 1.0), *((product(k, task, c),) if c else ()))
+        entries = max(square * m * m, m * m + 3.0 * n * r) + 4.0 * m * r + 64.0
+        if cast:
+            products += (k("cast", m, n),)
+            entries += m * (n + r)
+    return Work((*factor, *products), size(options.dtype, entries))
 
 
 def error(task: Task, evidence: Evidence, options: Options) -> Interval:
-    """u K s (c u K^2)^corrections + the error of a backward-stable method; s = ||A|| ||x|| / ||b||, K the scaled condition.
+    """u K s (c u K^2)^corrections and the error of a stable method; K the scaled condition, s = ||A|| ||x|| / ||b||.
 
-    From (G + F) x = A'b with ||F|| about u ||A||^2: A dx = A G^-1 F x is u K ||A|| ||x||, and the same F contracts each
-    correction by ||A G^-1 F G^-1 A'|| = u K^2 (Bjorck 1996, sections 2.2.4 and 2.9.3).
+    From (G + F) x = A'b with ||F|| about u ||A||^2: A dx = A G^-1 F x is u K ||A|| ||x||, and the same F contracts
+    each correction by ||A G^-1 F G^-1 A'|| = u K^2 (Bjorck 1987).
     """
     u = UNIT_ROUNDOFF[options.dtype]
     K, x, rho = condition_of(task, evidence), solution_of(evidence), residual_of(task, evidence)
 
     def excess(end: str, factor: float) -> float:
         cond, size, residual = getattr(K, end), getattr(x, end), getattr(rho, end)
-        if task.m < task.n and task.ridge > 0.0:  # y = r / ridge
+        if task.m < task.n and task.ridge > 0.0:  # y = r / ridge is what F meets
             size = max(size, cond * residual)
         return START * factor * u * cond * size * min(1.0, CONTRACTION * factor * u * cond**2) ** options.corrections
 
@@ -200,7 +189,7 @@ ALGORITHM = Algorithm(
     kind="least_squares",
     name="normal_equations",
     title="normal equations",
-    reference="Bjorck (1996), sections 2.2.4, 2.9.3 and 6.6.5",
+    reference="Bjorck (1996), sections 2.2 and 2.9",
     options=options,
     applies=applies,
     work=work,

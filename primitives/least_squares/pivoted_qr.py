@@ -22,6 +22,7 @@ from ..interval import Interval
 from ..kernels import library
 from ..task import Task
 from ..work import Calls, Work
+from ._memory import gelsy
 from ._rounding import PIVOTED, stable_error, truncation_error
 from ._shared import size, stacked, stacked_shape
 
@@ -49,9 +50,7 @@ def applies(task: Task, evidence: Evidence, options: Options) -> str | None:
     return None
 
 
-def solve(
-    A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]
-) -> Outcome:
+def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
     """Minimum-norm solution of min ||b - A x||^2 + ridge ||x||^2; A : (m, n), b : (m,) or (m, r)."""
     lib = library(options.backend)
     A, b = stacked(lib, lib.asarray(A), lib.asarray(b), task.ridge)
@@ -62,7 +61,7 @@ def work(task: Task, evidence: Evidence, options: Options) -> Work:
     """One gelsy on the matrix with its ridge rows."""
     (m, n), r = stacked_shape(task), task.nrhs
     k = Calls(options.backend, options.dtype)
-    copies = m * n + 3 * max(m, n) * r + 70 * n
+    copies = gelsy(options.backend, options.dtype, m, n, r)
     if task.ridge > 0.0:
         return Work((k("copy", task.m, task.n), k("gelsy", m, n, r)), size(options.dtype, copies, m * (n + r)))
     return Work((k("gelsy", m, n, r),), size(options.dtype, copies))

@@ -4,8 +4,9 @@ Tall A: R x = Q'b. Wide A: the solution of minimum norm, from the QR factorizati
 rows to a tall A, columns to a wide one.
 
 Cost: 2 m n^2 - 2 n^3 / 3 flops for m >= n, and a copy of A.
-Guarantee: backward stable for full rank, column by column: scaling the columns of A by powers of two changes nothing, so
-that the condition number after scaling counts.
+Guarantee: backward stable for full rank, column by column: scaling the columns of A by powers of two changes nothing,
+so that the condition number after scaling counts.
+Where the probe has factored A itself (it does when A has few rows per column), x = R^-1 (Q'b) is all that is left.
 Reference: Golub, Numer. Math. 7 (1965), 206-216; Higham, Accuracy and Stability of Numerical Algorithms (2002),
 theorem 20.3.
 """
@@ -23,8 +24,10 @@ from ..interval import Interval
 from ..kernels import library
 from ..task import UNIT_ROUNDOFF, Task
 from ..work import Calls, Work
+from ._memory import gels
 from ._rounding import HOUSEHOLDER, singular_reason, stable_error
 from ._shared import size, stacked, stacked_shape
+from ._sketched import SketchedFactor, factored_by_probe, regularized_entries
 
 Array = Any
 
@@ -49,24 +52,26 @@ def applies(task: Task, evidence: Evidence, options: Options) -> str | None:
     return singular_reason(task, evidence, limit, f"without pivoting R is singular in {options.dtype}")
 
 
-def solve(
-    A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]
-) -> Outcome:
+def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
     """Solution of min ||b - A x||^2 + ridge ||x||^2; A : (m, n), b : (m,) or (m, r)."""
     lib = library(options.backend)
+    factor = reuse.get("sketch")
+    if isinstance(factor, SketchedFactor) and factor.kind == "identity" and task.m >= task.n:
+        return Outcome(lib.solve_triangular(*factor.regularized(lib, task.ridge)))
     A, b = stacked(lib, lib.asarray(A), lib.asarray(b), task.ridge)
     return Outcome(lib.lstsq_qr(A, b)[: task.n])
 
 
 def work(task: Task, evidence: Evidence, options: Options) -> Work:
     """One gels on the matrix with its ridge rows."""
-    (m, n), r = stacked_shape(task), task.nrhs
     k = Calls(options.backend, options.dtype)
-    p, q = max(m, n), min(m, n)
-    if options.backend == "numpy":  # an explicit Q besides LAPACK's copy
-        copies = 3 * m * n + 3 * q * q + 2 * p * r
-    else:
-        copies = m * n + 3 * p * r + 66 * q
+    if factored_by_probe(task, evidence):
+        n, r = task.n, task.nrhs
+        refactor = (k("geqrf", 2 * n, n + r),) if task.ridge > 0.0 else ()
+        entries = regularized_entries(options.backend, n, r) if task.ridge > 0.0 else 0.0
+        return Work((*refactor, k("trsm", n, r)), size(options.dtype, entries, 2 * n * r + 64))
+    (m, n), r = stacked_shape(task), task.nrhs
+    copies = gels(options.backend, options.dtype, m, n, r)
     if task.ridge > 0.0:
         return Work((k("copy", task.m, task.n), k("gels", m, n, r)), size(options.dtype, copies, m * (n + r)))
     return Work((k("gels", m, n, r),), size(options.dtype, copies))

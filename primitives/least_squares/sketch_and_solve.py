@@ -4,10 +4,11 @@ With a Gaussian S of l rows, independent of the data,
 
     ||A (x - x*)||^2 = ||b - A x*||^2  n / (l - n + 1)  F(n, l - n + 1),
 
-F Fisher's distribution, with mean n / (l - n - 1): given S A the error is normal, its covariance an inverse Wishart matrix
-(Hotelling's T^2). Sparse sign and trigonometric sketches behave alike. The rows l are the fewest for which that meets the
-target at 95 %, given the residual that the probe found (at most 1 where none ran), so it pays for loose targets or
-nearly consistent systems. Ridge enters as exact rows after sketching, and makes the error smaller than stated.
+F Fisher's distribution, with mean n / (l - n - 1): given S A the error is normal, its covariance an inverse Wishart
+matrix (Hotelling's T^2). Sparse sign and trigonometric sketches behave alike. The rows l are the fewest for which
+that meets the target at 95 %, given the residual that the probe found (at most 1 where none ran), so it pays for
+loose targets or nearly consistent systems. Ridge enters as exact rows after sketching, and makes the error smaller
+than stated.
 
 Cost: one pass over A, and 2 l n^2 flops.
 Reference: Martinsson and Tropp, Randomized numerical linear algebra, Acta Numerica 29 (2020), sec. 10.3; Muirhead,
@@ -32,7 +33,7 @@ from ..task import UNIT_ROUNDOFF, Task
 from ..work import Calls, Work
 from ._rounding import HOUSEHOLDER, residual_of, singular_reason, stable_error
 from ._shared import size
-from ._sketched import made_by_probe, obtain, probe_rows, sketch_bytes, sketch_calls
+from ._sketched import made_by_probe, obtain, probe_rows, regularized_entries, sketch_bytes, sketch_calls
 
 Array = Any
 
@@ -75,12 +76,15 @@ def rows_needed(task: Task, evidence: Evidence) -> int:
     return least if low == least else min(m, -(-low // 64) * 64)
 
 
-def relative_error(task: Task, rows: int, quantile: float) -> float:
+def relative_error(task: Task, rows: int, quantile: float, sketch: str = "sparse_sign") -> float:
     """Quantile of ||A (x - x*)|| / ||b - A x*||, the worst of the right-hand sides."""
     n, free = task.n, rows - task.n + 1
     if free < 1:
         return math.inf
-    return math.sqrt(n / free * float(special.fdtri(n, free, quantile ** (1.0 / max(task.nrhs, 1)))))
+    squared = n / free * float(special.fdtri(n, free, quantile ** (1.0 / max(task.nrhs, 1))))
+    if sketch == "srtt":  # frequencies are drawn without replacement
+        squared *= max(0.0, 1.0 - rows / task.m)
+    return math.sqrt(squared)
 
 
 def applies(task: Task, evidence: Evidence, options: Options) -> str | None:
@@ -101,9 +105,7 @@ def applies(task: Task, evidence: Evidence, options: Options) -> str | None:
     return None
 
 
-def solve(
-    A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]
-) -> Outcome:
+def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
     """Solution of min ||S (b - A x)||^2 + ridge ||x||^2; A : (m, n), b : (m,) or (m, r).
 
     By-products: "sketch".
@@ -130,7 +132,10 @@ def work(task: Task, evidence: Evidence, options: Options) -> Work:
     calls = () if at_hand else sketch_calls(task, options.sketch, options.rows, k)
     if task.ridge > 0.0:
         calls += (k("geqrf", 2 * n, n + r),)
-    peak = size(options.dtype, 2 * n * r) + (size(options.dtype, 6 * n * (n + r)) if task.ridge > 0.0 else 0.0)
+    entries = 8.0 * n * r + 512.0
+    if task.ridge > 0.0:
+        entries += regularized_entries(options.backend, n, r)
+    peak = size(options.dtype, entries)
     if not at_hand:
         peak = max(peak, sketch_bytes(task, options.sketch, options.rows, options.dtype))
     return Work((*calls, k("trsm", n, r)), peak)
@@ -140,12 +145,11 @@ def error(task: Task, evidence: Evidence, options: Options) -> Interval:
     """||r|| / ||b|| sqrt(n / (l - n + 1) F(n, l - n + 1)), and rounding."""
     rho = residual_of(task, evidence)
     floor = stable_error(task, evidence, options.dtype, HOUSEHOLDER)
-    sketching = Interval(
-        rho.median * relative_error(task, options.rows, 0.5),
-        rho.low * relative_error(task, options.rows, 0.05),
-        rho.high * relative_error(task, options.rows, 0.95),
-    )
-    return sketching + floor
+
+    def quantile(residual: float, q: float) -> float:
+        return residual * relative_error(task, options.rows, q, options.sketch) if residual > 0.0 else 0.0
+
+    return Interval(quantile(rho.median, 0.5), quantile(rho.low, 0.05), quantile(rho.high, 0.95)) + floor
 
 
 ALGORITHM = Algorithm(

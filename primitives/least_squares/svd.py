@@ -21,6 +21,7 @@ from ..interval import Interval
 from ..kernels import library
 from ..task import UNIT_ROUNDOFF, Task
 from ..work import Calls, Work
+from ._memory import gelsd, gesdd
 from ._rounding import SVD, stable_error, truncation_error
 from ._shared import size
 
@@ -46,9 +47,7 @@ def applies(task: Task, evidence: Evidence, options: Options) -> str | None:
     return None
 
 
-def solve(
-    A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]
-) -> Outcome:
+def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
     """Minimum-norm solution of min ||b - A x||^2 + ridge ||x||^2; A : (m, n), b : (m,) or (m, r)."""
     lib = library(options.backend)
     A, b = lib.asarray(A), lib.asarray(b)
@@ -69,16 +68,11 @@ def work(task: Task, evidence: Evidence, options: Options) -> Work:
     """One gelsd, or one SVD and three thin products."""
     m, n, r = task.m, task.n, task.nrhs
     k = Calls(options.backend, options.dtype)
-    p, q = max(m, n), min(m, n)
     if _by_gelsd(task):
-        copies = m * n + 2 * p * r + 3 * q * q
-        if options.backend == "numpy":
-            copies += m * n * (1 if m < n else 0)
-        return Work((k("gelsd", m, n, r),), size(options.dtype, copies))
-    factors = 2 * m * n + m * q + 5 * q * q
+        return Work((k("gelsd", m, n, r),), size(options.dtype, gelsd(options.backend, options.dtype, m, n, r)))
+    entries = gesdd(options.backend, options.dtype, m, n) + (2 * min(m, n) + n) * r
     return Work(
-        (k("gesdd", m, n), k("gemm", q, r, m), k("gemm", n, r, q)),
-        size(options.dtype, factors + m * q + q * n, (p + 2 * q) * r),
+        (k("gesdd", m, n), k("gemm", min(m, n), r, m), k("gemm", n, r, min(m, n))), size(options.dtype, entries)
     )
 
 

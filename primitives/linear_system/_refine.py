@@ -161,13 +161,13 @@ def refinement_error(task: Task, evidence: Evidence) -> Interval:
 
     The last correction overshoots the goal by up to rho. The upper end is set so that the probability of an error
     above the target is that of no convergence: rho, known to a factor of 4 either way, above `SLOWEST`; at least 3 %,
-    and 1 in 4 where the condition is a guess.
+    and 2 in 5 where the condition is a guess.
     """
     goal, floor = goal_of(task), floor_of(task.n)
     rho = forecast_contraction(task, evidence).median
     failure = max(0.03, 1.0 - _NORMAL.cdf(math.log(SLOWEST / rho) / math.log(4.0)))
     if evidence.small_fraction is None and not math.isfinite(evidence.condition.high):
-        failure = max(failure, 0.25)
+        failure = max(failure, 0.4)
     if failure > 0.45:
         return Interval(1.0, goal, 1.0)
     median = max(floor / 2, goal * math.sqrt(rho))

@@ -78,6 +78,14 @@ def choose_rank(s: np.ndarray, residual_energy: float, norm_fro: float, target: 
     return max(1, int(enough[0])) if len(enough) else None
 
 
+def columns_missing(s: np.ndarray, found: Range, target: float) -> int:
+    """How many more columns the range needs at least: what it misses has singular values below those it has found."""
+    typical = float(s[int(0.8 * (len(s) - 1))])
+    over = found.residual_energy - (target * found.norm_fro) ** 2
+    fewest = over / typical**2 if over > 0 and typical > 0 else 0.0
+    return int(min(max(10.0, 0.15 * len(s), 1.1 * fewest), 1e9))
+
+
 def floor(task: Task, dtype: str) -> float:
     """Relative Frobenius error that rounding leaves in a computed decomposition."""
     return 2.0 * UNIT_ROUNDOFF[dtype] * math.sqrt(min(task.m, task.n) + 10.0)
@@ -95,8 +103,8 @@ def metric(
     rounding : float
         Relative error that rounding adds, of ||A||_F.
     spread : (float, float)
-        Factors from the median to the ends of the interval, of a method that predicts well; doubled where no probe
-        has looked at the spectrum.
+        Factors from the median to the ends of the interval; four times wider where no probe has looked at the
+        spectrum. An excess below 0.003 is not told apart from none.
     """
     if task.rank is None:  # the algorithms choose the rank that meets the target
         return Interval(0.93 * task.target, 0.5 * task.target, task.target)
@@ -113,7 +121,7 @@ def metric(
     if math.isinf(method) or math.isinf(rounded):
         return Interval(1.0, 0.0, math.inf)
     # The best error itself, in the tail of the spectrum, is known less well the less of the energy it is.
-    return Interval(method + rounded, method / below, method * above + 10.0 * rounded + 1e-12)
+    return Interval(method + rounded, max(method / below - 0.003, 0.0), method * above + 10.0 * rounded + 1e-12)
 
 
 def reused_range(reuse: Mapping[str, Any], task: Task, products: Products) -> Range | None:
@@ -160,6 +168,43 @@ def entries(dtype: str, *counts: float) -> float:
     return ITEMSIZE[dtype] * float(sum(counts))
 
 
+def copies(backend: str, dtype: str) -> float:
+    """Blocks alive at the peak of an orthonormalization, the input included: numpy has no triangular solve of its own
+    and computes float32 in float64."""
+    return {"numpy": 4.5 if dtype == "float64" else 9.0, "torch": 5.0}.get(backend, 3.2)
+
+
+def peak(dtype: str, *counts: float) -> float:
+    """Bytes of so many entries at a peak, with what the allocator and the BLAS keep besides."""
+    return 1.15 * entries(dtype, *counts) + 1_500_000
+
+
+def range_bytes(task: Task, evidence: Evidence, backend: str, l: int, passes: int, rank: int) -> float:
+    """Peak of finding a range of l columns, `passes` power steps and `rank` triplets, the probe's range included."""
+    m, n = shape(task)
+    c = copies(backend, task.dtype)
+    had = len(evidence.singular_values) if known(evidence) else 0
+    center = 2 * (m + n) * l if task.center else 0
+    during = max(c * m * l, m * l + c * n * l + center)
+    if 0 < had < l:
+        during = (m + n) * l + max((c + 1) * m, m + (c + 1) * n) * (l - had) + center
+    older = (m + n) * had
+    if passes:
+        fresh = had != l
+        current = (m + n) * l if fresh or passes > 1 else 0
+        during = max(during, current + max(c * m * l, m * l + c * n * l + center))
+    result = (m + n) * (l + rank) + 8 * l * l
+    return peak(task.dtype, older + max(during, result) + 3 * l * l + 4 * (m + n))
+
+
 def by_products(found: Range) -> dict[str, Any]:
     """What a certificate or another candidate may reuse."""
-    return {"range": found, "range_basis": found.Q, "B": found.B}
+    return {"range": found, "range_basis": found.Q}
+
+
+def too_much(found: Range, more: int) -> str:
+    """Why a range stops growing."""
+    left = math.sqrt(max(found.residual_energy, 0.0)) / found.norm_fro
+    size = min(found.Q.shape[0], found.Z.shape[0])
+    needed = f"about {more} more" if found.columns + more < size else "nearly all"
+    return f"{found.columns} columns leave {left:.1e} of ||A||, and {needed} would be needed"

@@ -127,21 +127,25 @@ def work(task: Task, evidence: Evidence, options: Options) -> Work:
     rank = min(l, shared.expected_rank(task, evidence, task.dtype))
     svds = 1 if task.rank is not None else max(1, t - 1)
     calls += [k("gesdd", l, l, count=svds), k("gemm", m, rank, l), k("gemm", n, rank, l)]
-    blocks = max(5 * m * b, 5 * n * b + (n * b if task.center else 0))
-    held = 2 * (m + n) * l - (m + n) * b * (t == 0)
-    result = (m + n) * l + (m + n) * rank + n * l + (m + n) * b
-    peak = shared.entries(task.dtype, max(held + blocks, result), 9 * l * l, n)
-    return Work(tuple(calls), 1.03 * peak + 300_000)
+    c = shared.copies(options.backend, task.dtype) + 2
+    had = len(evidence.singular_values) if shared.known(evidence) else 0
+    old = (m + n) * (l - b)
+    blocks = max(c * m, m + c * n + (2 * (m + n) if task.center else 0), (m + n) * (t + 2)) * b
+    result = (m + n) * (l + rank) + 8 * l * l
+    held = (m + n) * had + max(old + blocks, result) + 3 * l * l + 4 * (m + n)
+    return Work(tuple(calls), shared.peak(task.dtype, held))
 
 
 def error(task: Task, evidence: Evidence, options: Options) -> Interval:
-    """The best Chebyshev or power polynomial's prediction; the space may be several times better."""
+    """The best polynomial's prediction, halved for each step: measured, a space being better than one polynomial."""
     rounding = shared.floor(task, task.dtype)
     if task.rank is None:
         return shared.metric(task, evidence, 0.0, rounding, (1.0, 1.0))
     b, t = plan(task, evidence, options)
-    squared = krylov_error(shared.spectrum_of(task, evidence), b, t, task.rank)
-    return shared.metric(task, evidence, squared, rounding, (6.0, 2.5))
+    spectrum = shared.spectrum_of(task, evidence)
+    best = spectrum.tail(task.rank)
+    squared = best + 0.5**t * (krylov_error(spectrum, b, t, task.rank) - best)
+    return shared.metric(task, evidence, squared, rounding, (10.0 * 2.0**t, min(3.0**t, 10.0)))
 
 
 def solve(
@@ -170,8 +174,9 @@ def solve(
                 rank = shared.choose_rank(lib.to_numpy(small[1]), found.residual_energy, found.norm_fro, target)
             if small is not None and rank is not None:
                 break
-            if found.columns + width > MOST * size + width:
-                raise Breakdown(f"a Krylov space of {found.columns} dimensions leaves more than {task.target:.1e}")
+            missing = shared.columns_missing(lib.to_numpy(lib.svdvals(found.R)), found, target) if done else width
+            if found.columns + missing > (MOST + 0.1) * size:
+                raise Breakdown(shared.too_much(found, missing))
             found, done = _expand(P, found, min(width, size - found.columns)), done + 1
     details = {"block": width, "steps": done, "columns": found.columns, "rank": rank}
     return Outcome(triplets(lib, found, small, rank), shared.by_products(found), details)

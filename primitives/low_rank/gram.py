@@ -74,9 +74,10 @@ def work(task: Task, evidence: Evidence, options: Options) -> Work:
         k("gemm", m, rank, n),
         *shared.orthonormalize_calls(k, m, rank),
     )
-    decomposing = (5 if options.backend == "scipy" else 6) * n * n
-    vectors = n * n + 3 * m * rank + 3 * n * rank
-    return Work(calls, 1.03 * shared.entries(task.dtype, max(decomposing, vectors), 4 * rank * rank, 3 * n) + 300_000)
+    squares = {"torch": 14, "numpy": 5 if task.dtype == "float64" else 10}.get(options.backend, 5) + 2 * task.center
+    vectors = n * n + (shared.copies(options.backend, task.dtype) + task.center) * m * rank + 3 * n * rank
+    held = max(squares * n * n, vectors) + 4 * rank * rank + 3 * n
+    return Work(calls, shared.peak(task.dtype, held))
 
 
 def error(task: Task, evidence: Evidence, options: Options) -> Interval:

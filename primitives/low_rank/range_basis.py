@@ -170,18 +170,33 @@ def orthonormalize(lib: Library, Y: Array) -> tuple[Array, Array]:
 
 
 def orthonormalize_against(lib: Library, Y: Array, K: Array) -> tuple[Array, Array, Array]:
-    """Q (m, b) orthonormal and orthogonal to K (m, j), C (j, b) and R (b, b) with Y = K C + Q R."""
+    """Q (m, b) orthonormal and orthogonal to K (m, j), C (j, b) and R (b, b) with Y = K C + Q R; j + b <= m."""
     C = lib.rmatmul(K, Y)
     Y = Y - lib.matmul(K, C)
     D = lib.rmatmul(K, Y)
     Y = Y - lib.matmul(K, D)
+    C += D
+    del D
     Q, R = orthonormalize(lib, Y)
-    # Where Y lay in span(K) but for rounding, Q may point back into it.
-    E = lib.rmatmul(K, Q)
-    if float(lib.xp.max(lib.xp.abs(E))) > 1e-13 * (1.0 if "64" in str(Y.dtype) else 5e8):
-        Q, S = lib.qr(Q - lib.matmul(K, E))
-        return Q, C + D + E @ R, S @ R
-    return Q, C + D, R
+    tolerance = 1e-13 if "64" in str(Q.dtype) else 5e-5
+    for attempt in range(4):
+        # Where Y lay in span(K) but for rounding, Q may point back into it.
+        E = lib.rmatmul(K, Q)
+        if float(lib.xp.max(lib.xp.abs(E))) <= tolerance:
+            return Q, C, R
+        if attempt == 0:
+            Q, S = lib.qr(Q - lib.matmul(K, E))
+            C, R = C + E @ R, S @ R
+        else:  # nothing of Y is left: any directions complete the basis, with no weight
+            G = lib.xp.asarray(lib.asarray(_directions(Q.shape, attempt, str(Q.dtype))), device=_device(Q))
+            Q, _ = lib.qr(G - lib.matmul(K, lib.rmatmul(K, G)))
+            R = 0.0 * R
+    raise Breakdown("no directions orthogonal to the basis are left")
+
+
+def _directions(shape: tuple[int, int], attempt: int, dtype: str) -> np.ndarray:
+    """Some (m, b) matrix with nothing special about it."""
+    return gaussian_test_matrix(*shape, attempt, np.float32 if "32" in dtype else np.float64)
 
 
 def test_matrix(products: Products, columns: int, seed: int, first: int = 0) -> Array:

@@ -58,7 +58,7 @@ def peak_bytes(task: Task, rank: int) -> float:
     workspace = (5 if m >= 11 * n / 6 else 4) * n * n + 70 * m
     during = copies + m * n + n * n + workspace
     after = (m * n if task.center else 0) + m * n + n * n + (m + n) * rank
-    return 1.03 * shared.entries(task.dtype, max(during, after)) + 300_000
+    return shared.peak(task.dtype, max(during, after))
 
 
 def error(task: Task, evidence: Evidence, options: Options) -> Interval:

@@ -94,6 +94,7 @@ class FakeKind(Kind):
 
     def __init__(self, *algorithms: Algorithm, probes: tuple[ProbeStep, ...] = ()) -> None:
         self._algorithms, self._probes = algorithms, probes
+        self.defaults = frozenset(a.name for a in algorithms if a.safe)
 
     @property
     def algorithms(self) -> tuple[Algorithm, ...]:

@@ -1,0 +1,406 @@
+"""The certificate of a least-squares problem: never below the true error (with its confidence), seldom far above it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import pytest
+
+from autonla.cost_models.price import price
+from autonla.planner.certify import least_squares as certificate
+from autonla.planner.kinds import kind_of
+from autonla.planner.prepare import prepare
+from autonla.planner.problems import LeastSquares
+from autonla.primitives.evidence import Evidence
+from autonla.primitives.kernels import library
+from autonla.primitives.least_squares import SketchedFactor
+from autonla.primitives.least_squares._sketched import sketched_factor
+from autonla.primitives.task import Task
+from tests._support import matrices, spectra, truth
+from tests._support.backends import BACKENDS
+from tests._support.certifying import certify
+from tests._support.machine import synthetic_profile
+
+ABOVE_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    what: str
+    problem: LeastSquares
+    x: np.ndarray
+    rank: int | None
+
+    def true_error(self) -> truth.Measured:
+        return truth.prediction_error(self.problem.A, self.x, self.problem.b, self.problem.ridge, self.rank)
+
+
+def augmented(A: np.ndarray, b: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+    n = A.shape[1]
+    return np.vstack([A, math.sqrt(ridge) * np.eye(n)]), np.concatenate([b, np.zeros((n, *b.shape[1:]))])
+
+
+def full_rank(count: int, seed: int, tallest: int = 120) -> Iterator[Case]:
+    """Tall and square, condition 1 to 1e14, with and without ridge; answers from LAPACK's to worthless."""
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        n = int(rng.integers(1, 40))
+        m = int(rng.integers(n, tallest))
+        condition = 10.0 ** rng.uniform(0, 14)
+        s = (spectra.geometric(n, condition), spectra.one_small(n, condition))[i % 2]
+        matrix = matrices.with_spectrum(m, n, s, rng, coherent=i % 3 == 0)
+        stated = matrices.least_squares(
+            matrix, float(rng.choice([0.0, 1e-8, 0.1, 0.9])), rng, rough=i % 4 == 0,
+            ridge=10.0 ** rng.uniform(-12, 1) if i % 5 == 0 else 0.0, columns=3 if i % 7 == 0 else None,
+        )  # fmt: skip
+        x = np.linalg.lstsq(*augmented(stated.A, stated.b, stated.ridge), rcond=0)[0]
+        noise = float(rng.choice([0.0, 1e-12, 1e-6, 1e-2]))
+        x = x * (1.0 + noise * rng.standard_normal(x.shape))
+        what = f"{i}: {m}x{n} condition={condition:.0e} ridge={stated.ridge:.0e} noise={noise:.0e}"
+        yield Case(what, LeastSquares(stated.A, stated.b, ridge=stated.ridge), x, None)
+
+
+def rank_deficient(count: int, seed: int) -> Iterator[Case]:
+    """Exactly rank-deficient; answers of minimum norm, with errors inside the row space."""
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        n = int(rng.integers(4, 30))
+        m, r = int(rng.integers(n, 120)), int(rng.integers(1, n))
+        if i % 3 == 0:
+            matrix = matrices.exact_rank(m, n, r, rng, cond=10.0 ** rng.uniform(0, 5))
+        elif i % 3 == 1:
+            base = matrices.with_spectrum(m, r, spectra.geometric(r, 10.0 ** rng.uniform(0, 7)), rng)
+            matrix = matrices.repeated_columns(base, n, rng)
+        else:
+            matrix = matrices.dummy_variables(m, (3, 4), rng)
+        stated = matrices.least_squares(matrix, float(rng.choice([0.0, 0.1, 0.9])), rng)
+        x = np.linalg.lstsq(stated.A, stated.b)[0]
+        inside = stated.A.T @ rng.standard_normal(stated.A.shape[0])
+        noise = float(rng.choice([0.0, 1e-7, 1e-3]))
+        x = x + noise * np.linalg.norm(x) / np.linalg.norm(inside) * inside
+        what = f"{i}: {stated.A.shape} rank {matrix.rank}, noise={noise:.0e}"
+        yield Case(what, LeastSquares(stated.A, stated.b), x, matrix.rank)
+
+
+def check(cases: Iterator[Case], most: float, **how) -> None:
+    """The bound holds in every case, and its median over the true error is at most `most`."""
+    ratios, below = [], []
+    for case in cases:
+        found, error = certify(case.problem, case.x, **how), case.true_error()
+        if found.bound < error.low:
+            below.append(f"{case.what}: bound {found.bound:.2e}, true {error:.2e}, {found.method}")
+        assert found.estimate <= found.bound
+        if error > ABOVE_ROUNDING:
+            ratios.append(found.bound / error)
+    assert not below
+    assert len(ratios) >= 10
+    assert median(ratios) <= most
+    assert np.quantile(ratios, 0.9) <= 20.0
+
+
+def test_full_rank_by_QR_of_A():
+    check(full_rank(120, seed=1), most=1.1)
+
+
+def test_rank_deficient():
+    check(rank_deficient(60, seed=2), most=1.1)
+
+
+def test_full_rank_by_a_sketch(monkeypatch):
+    monkeypatch.setattr(certificate, "_QR_AT_ONCE", 0.0)
+    check(full_rank(80, seed=3, tallest=400), most=3.0)
+
+
+def test_rank_deficient_by_a_sketch(monkeypatch):
+    monkeypatch.setattr(certificate, "_QR_AT_ONCE", 0.0)
+    check(rank_deficient(60, seed=4), most=3.0)
+
+
+def wide(count: int, seed: int) -> Iterator[Case]:
+    """Underdetermined: errors of the fit are inside the row space."""
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        m = int(rng.integers(1, 25))
+        n = int(rng.integers(m + 1, 60))
+        A = matrices.with_spectrum(m, n, spectra.geometric(m, 10.0 ** rng.uniform(0, 8)), rng).A
+        b, ridge = rng.standard_normal(m), 0.1 if i % 3 == 0 else 0.0
+        x = np.linalg.lstsq(*augmented(A, b, ridge), rcond=None)[0]
+        inside = A.T @ rng.standard_normal(m)
+        noise = float(rng.choice([1e-7, 1e-3]))
+        x = x + noise * np.linalg.norm(x) / np.linalg.norm(inside) * inside
+        yield Case(f"{i}: {m}x{n} ridge={ridge}", LeastSquares(A, b, ridge=ridge), x, None)
+
+
+def test_wide():
+    check(wide(40, seed=5), most=1.1)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_every_library_and_dtype(backend, dtype):
+    lib = "numpy" if backend.name == "numpy" else "torch"
+    for case in full_rank(20, seed=6):
+        A, b, x = (a.astype(dtype) for a in (case.problem.A, case.problem.b, case.x))
+        problem = LeastSquares(backend.asarray(A, dtype), backend.asarray(b, dtype), ridge=case.problem.ridge)
+        error = truth.prediction_error(A, x, b, case.problem.ridge)
+        assert certify(problem, x, backend=lib).bound >= error.low, case.what
+
+
+def test_a_sketch_in_float32_left_by_the_probe_serves():
+    rng = np.random.default_rng(7)
+    for case in full_rank(40, seed=7):
+        A, b = case.problem.A.astype(np.float32), case.problem.b.astype(np.float32)
+        x = (case.x * (1.0 + 1e-5 * rng.standard_normal(case.x.shape))).astype(np.float32)
+        problem = LeastSquares(A, b, ridge=case.problem.ridge)
+        prepared = prepare(problem, kind_of("least_squares").task(problem, 0.0, 0))
+        sketch = sketched_factor(library("scipy"), prepared.A, prepared.b, "identity", A.shape[0], 0)
+        error = truth.prediction_error(A, x, b, case.problem.ridge)
+        assert certify(problem, x, reuse={"sketch": sketch, "sketch_used": False}).bound >= error.low, case.what
+
+
+@pytest.mark.parametrize("size", [1e-10, 1e-6, 1e-2])
+@pytest.mark.parametrize("ridge", [0.0, 1e-4])
+def test_a_wrong_answer_of_known_size_is_seen(size, ridge):
+    rng = np.random.default_rng(8)
+    for condition in (1e1, 1e5):
+        A = matrices.with_spectrum(80, 20, spectra.geometric(20, condition), rng).A
+        b = A @ rng.standard_normal(20) + rng.standard_normal(80)
+        x = np.linalg.lstsq(*augmented(A, b, ridge), rcond=None)[0]
+        for direction in np.linalg.svd(A)[2][[0, 10, 19]]:
+            step = size * np.linalg.norm(b) / np.linalg.norm(A @ direction)
+            wrong = x + step * direction
+            error = truth.prediction_error(A, wrong, b, ridge)
+            found = certify(LeastSquares(A, b, ridge=ridge), wrong, target=0.9 * float(error))
+            assert error.low <= found.bound <= 1.3 * error
+            assert not found.satisfied
+            assert certify(LeastSquares(A, b, ridge=ridge), wrong, target=1.5 * float(error)).satisfied
+
+
+def test_an_error_in_the_direction_that_A_hardly_sees():
+    """The residual hardly changes, x does by 10^5 of itself: the metric is that of the fit, and so is the bound."""
+    rng = np.random.default_rng(9)
+    A = matrices.with_spectrum(60, 10, spectra.geometric(10, 1e9), rng).A
+    b = rng.standard_normal(60)
+    x = np.linalg.lstsq(A, b, rcond=0)[0]
+    last = np.linalg.svd(A)[2][-1]
+    moved = x + 1e-3 * np.linalg.norm(b) / 1e-9 * last
+    assert certify(LeastSquares(A, b), moved).bound == pytest.approx(1e-3, rel=0.1)
+
+
+def test_residual_of_b_does_not_hide_an_error():
+    """Nearly all of b is outside the range of A: ||r|| says nothing."""
+    rng = np.random.default_rng(10)
+    A = rng.standard_normal((200, 5))
+    b = 1e-3 * A @ np.ones(5) + rng.standard_normal(200)
+    x = np.linalg.lstsq(A, b)[0]
+    error = truth.prediction_error(A, 1.5 * x, b)
+    found = certify(LeastSquares(A, b), 1.5 * x)
+    assert error.low <= found.bound <= 1.1 * error
+
+
+@pytest.mark.parametrize("exponent", [0, 565, -565, 1000, -1000])
+def test_zero_is_no_answer_at_any_scale(exponent):
+    rng = np.random.default_rng(11)
+    A = rng.standard_normal((40, 8))
+    b = A @ np.ones(8) + 0.1 * rng.standard_normal(40)
+    problem = LeastSquares(np.ldexp(A, exponent), np.ldexp(b, exponent))
+    for x in (np.zeros(8), np.full(8, 1e-200)):
+        found = certify(problem, x, target=0.5)
+        assert found.bound > 0.9
+        assert not found.satisfied
+    assert certify(problem, np.linalg.lstsq(A, b)[0], target=1e-13).satisfied
+
+
+@pytest.mark.parametrize(("a", "b"), [(565, 0), (0, 565), (-565, 0), (0, -565), (900, 900), (-1000, -1000)])
+@pytest.mark.parametrize("ridge", [0.0, 0.5])
+def test_scale_of_A_and_b_changes_nothing(a, b, ridge):
+    rng = np.random.default_rng(12)
+    A, rhs = rng.standard_normal((40, 8)), rng.standard_normal(40)
+    x = np.linalg.lstsq(*augmented(A, rhs, ridge))[0] * (1.0 + 1e-6 * rng.standard_normal(8))
+    plain = certify(LeastSquares(A, rhs, ridge=ridge), x)
+    if ridge and abs(a) > 500:
+        ridge = 0.0 if a < 0 else ridge  # 4^-565 cannot be written down
+        plain = certify(LeastSquares(A, rhs, ridge=0.0), x)
+    scaled_ridge = math.ldexp(ridge, 2 * a) if abs(a) <= 500 else 0.0
+    scaled = certify(LeastSquares(np.ldexp(A, a), np.ldexp(rhs, b), ridge=scaled_ridge), np.ldexp(x, b - a))
+    assert scaled.bound == pytest.approx(plain.bound, rel=1e-3)
+
+
+def test_zero_right_hand_side():
+    rng = np.random.default_rng(13)
+    A = rng.standard_normal((20, 4))
+    exact = certify(LeastSquares(A, np.zeros(20)), np.zeros(4), target=1e-15)
+    assert exact.satisfied
+    assert exact.bound == 0.0
+    wrong = certify(LeastSquares(A, np.zeros(20)), 1e-30 * np.ones(4), target=0.9)
+    assert not wrong.satisfied
+    B = np.stack([np.zeros(20), A @ np.ones(4)], axis=1)
+    assert certify(LeastSquares(A, B), np.stack([np.zeros(4), np.ones(4)], axis=1)).bound < 1e-14
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_an_answer_that_is_not_finite_never_passes(bad):
+    rng = np.random.default_rng(14)
+    x = np.ones((4, 2))
+    x[1, 1] = bad
+    found = certify(LeastSquares(rng.standard_normal((20, 4)), np.ones((20, 2))), x, target=1.0)
+    assert found.bound == math.inf
+    assert not found.satisfied
+
+
+def test_one_wrong_column_among_many():
+    rng = np.random.default_rng(15)
+    A, B = rng.standard_normal((50, 6)), rng.standard_normal((50, 4))
+    X = np.linalg.lstsq(A, B)[0]
+    assert certify(LeastSquares(A, B), X, target=1e-13).satisfied
+    X[:, 2] *= 1.0 + 1e-4
+    found = certify(LeastSquares(A, B), X, target=1e-6)
+    assert not found.satisfied
+    assert found.bound >= truth.prediction_error(A, X, B).low
+
+
+def test_not_of_minimum_norm():
+    """Where many solutions fit, only the smallest is the answer."""
+    rng = np.random.default_rng(16)
+    for matrix in (matrices.exact_rank(40, 10, 6, rng), matrices.exact_rank(6, 15, 6, rng)):
+        A = matrix.A
+        b = A @ rng.standard_normal(A.shape[1])
+        x = np.linalg.lstsq(A, b)[0]
+        null = np.linalg.svd(A)[2][-1]
+        assert certify(LeastSquares(A, b), x, target=1e-10).satisfied
+        assert not certify(LeastSquares(A, b), x + null, target=1e-10).satisfied
+
+
+def test_near_the_floor_residuals_are_computed_in_twice_the_precision():
+    rng = np.random.default_rng(17)
+    A = matrices.with_spectrum(200, 30, spectra.geometric(30, 1e5), rng).A
+    b = A @ rng.standard_normal(30) + 0.5 * rng.standard_normal(200)
+    x = truth.least_squares_solution(A, b).hi
+    error, plain = truth.prediction_error(A, x, b), certify(LeastSquares(A, b), x)
+    assert "twice" not in plain.method
+    assert plain.bound > 10.0 * error
+    sharp = certify(LeastSquares(A, b), x, target=0.9 * plain.bound)
+    assert "twice float64's precision" in sharp.method
+    assert error.low <= sharp.bound < 0.9 * plain.bound
+    assert sharp.satisfied
+    assert "twice" not in certify(LeastSquares(A, b), 1.001 * x, target=1e-10).method
+
+
+# Confidence.
+
+
+def sketch_case(rng: np.random.Generator) -> tuple[LeastSquares, np.ndarray, float]:
+    A = matrices.orthonormal(600, 8, rng, coherent=True)
+    b = rng.standard_normal(600)
+    x = A.T @ b + 1e-3 * rng.standard_normal(8)
+    return LeastSquares(A, b), x, float(truth.prediction_error(A, x, b))
+
+
+@pytest.mark.statistical
+def test_a_sketched_bound_holds_with_its_confidence(monkeypatch):
+    """And the estimate without the distortion does not: the check can fail."""
+    monkeypatch.setattr(certificate, "_QR_AT_ONCE", 0.0)
+    problem, x, error = sketch_case(np.random.default_rng(18))
+    found = [certify(problem, x, confidence=0.9, seed=seed) for seed in range(200)]
+    assert {c.method for c in found} == {"independent sketch"}
+    assert {c.confidence for c in found} == {0.9}
+    assert sum(c.bound < error for c in found) <= 0.1 * 200
+    assert sum(c.estimate < error for c in found) > 0.1 * 200
+
+
+def test_more_confidence_means_a_larger_bound(monkeypatch):
+    monkeypatch.setattr(certificate, "_QR_AT_ONCE", 0.0)
+    problem, x, _ = sketch_case(np.random.default_rng(19))
+    bounds = [certify(problem, x, confidence=c).bound for c in (0.6, 0.9, 0.99, 0.999999)]
+    assert bounds == sorted(bounds)
+    assert bounds[0] < bounds[-1]
+
+
+def test_deterministic_routes_are_certain():
+    case = next(full_rank(1, seed=20))
+    assert certify(case.problem, case.x, confidence=0.9).confidence == 1.0
+
+
+# What earlier stages left behind.
+
+
+def test_a_sketch_that_the_algorithm_used_is_not_used_again(monkeypatch):
+    monkeypatch.setattr(certificate, "_QR_AT_ONCE", 0.0)
+    rng = np.random.default_rng(21)
+    A, b = rng.standard_normal((500, 6)), rng.standard_normal(500)
+    # The sketch that makes the wrong x look right: all its weight is on rows that x fits.
+    x = np.linalg.lstsq(A[:20], b[:20])[0]
+    R = 1e6 * np.linalg.qr(A)[1]
+    fitted = SketchedFactor("sparse_sign", 8, 100, 0, R, np.zeros(6), np.zeros(1), np.ones(6), 0.25)
+    error = truth.prediction_error(A, x, b)
+    assert certify(LeastSquares(A, b), x, reuse={"sketch": fitted, "sketch_used": True}).bound >= error.low
+    # The sketch was taken from the probe where the algorithm did not touch it: so this test can tell.
+    assert certify(LeastSquares(A, b), x, reuse={"sketch": fitted, "sketch_used": False}).bound < error
+
+
+def test_a_gram_factor_is_checked_against_A():
+    rng = np.random.default_rng(22)
+    A, b = rng.standard_normal((60, 6)), rng.standard_normal(60)
+    x = 1.001 * np.linalg.lstsq(A, b)[0]
+    R = np.linalg.cholesky(A.T @ A).T
+    error = truth.prediction_error(A, x, b)
+    right = certify(LeastSquares(A, b), x, reuse={"gram_factor": R})
+    assert right.method.startswith("Gram factor")
+    assert error.low <= right.bound <= 1.1 * error
+    wrong = certify(LeastSquares(A, b), x, reuse={"gram_factor": 1e3 * R})
+    assert not wrong.method.startswith("Gram factor")
+    assert error.low <= wrong.bound <= 1.1 * error
+
+
+def test_a_gram_factor_wrong_in_a_weak_direction_does_not_certify():
+    """A random vector hardly meets the weak direction: only a comparison that sees it finds the factor out."""
+    rng = np.random.default_rng(23)
+    A = matrices.with_spectrum(60, 6, spectra.geometric(6, 1e4), rng).A
+    b = rng.standard_normal(60)
+    last = np.linalg.svd(A)[2][-1]
+    x = np.linalg.lstsq(A, b)[0] + 1e3 * last
+    error = truth.prediction_error(A, x, b)
+    R = np.linalg.cholesky(A.T @ A + 1e-4 * np.outer(last, last)).T
+    assert certify(LeastSquares(A, b), x, reuse={"gram_factor": R}).bound >= error.low
+
+
+def test_a_gram_factor_of_an_ill_conditioned_matrix_is_not_trusted():
+    rng = np.random.default_rng(24)
+    for condition in (1e6, 1e7, 3e7):
+        A = matrices.with_spectrum(80, 10, spectra.geometric(10, condition), rng).A
+        b = A @ rng.standard_normal(10) + rng.standard_normal(80)
+        x = np.linalg.lstsq(A, b)[0] * (1.0 + 1e-7 * rng.standard_normal(10))
+        R = np.linalg.cholesky(A.T @ A).T
+        found = certify(LeastSquares(A, b), x, reuse={"gram_factor": R})
+        assert found.bound >= truth.prediction_error(A, x, b).low
+
+
+# Price.
+
+
+@pytest.mark.parametrize("backend", ["scipy", "numpy", "torch"])
+@pytest.mark.parametrize("shape", [(100_000, 200), (3000, 1000), (50, 2000), (500, 500)])
+@pytest.mark.parametrize("ridge", [0.0, 1.0])
+def test_its_price_can_be_had(backend, shape, ridge):
+    task, profile = Task("least_squares", *shape, ridge=ridge), synthetic_profile()
+    plain = certificate.work(task, Evidence(), backend, False, False)
+    seconds = price(plain, profile).seconds.median
+    assert 0.0 < seconds < 3.0
+    assert plain.peak_bytes > 0
+    for gram, sketch in ((True, False), (False, True)):
+        cheaper = price(certificate.work(task, Evidence(), backend, gram, sketch), profile).seconds.median
+        assert cheaper <= seconds
+
+
+def test_the_margin_is_what_the_bound_exceeds_the_error_by(monkeypatch):
+    monkeypatch.setattr(certificate, "_QR_AT_ONCE", 0.0)
+    problem, x, error = sketch_case(np.random.default_rng(25))
+    task = kind_of("least_squares").task(problem, 0.0, 0)
+    expected = certificate.margin(task, False)
+    ratios = [certify(problem, x, seed=seed).bound / error for seed in range(30)]
+    assert 0.7 * expected < median(ratios) < 1.4 * expected
+    assert certificate.margin(task, True) < 1.1

@@ -1,0 +1,222 @@
+"""The certificate of a linear system: never below the true backward error, seldom far above it, and hard to fool."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from statistics import median
+
+import numpy as np
+import pytest
+
+from autonla.cost_models.price import price
+from autonla.planner.certify import linear_system as certificate
+from autonla.planner.problems import LinearSystem
+from autonla.primitives.evidence import Evidence
+from autonla.primitives.interval import Interval
+from autonla.primitives.task import Task
+from tests._support import matrices, spectra, truth
+from tests._support.backends import BACKENDS
+from tests._support.certifying import certify
+from tests._support.machine import synthetic_profile
+
+ROUNDING = 1e-14
+
+
+def problems(count: int, seed: int) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+    """(description, A, b, x): every shape of spectrum, answers from exact to worthless."""
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        n = int(rng.integers(1, 60))
+        condition = 10.0 ** rng.uniform(0, 14)
+        s = (spectra.geometric(n, condition), spectra.one_small(n, condition), spectra.one_large(n, condition))[i % 3]
+        A = matrices.with_spectrum(n, n, s, rng).A
+        if i % 5 == 0:
+            A = matrices.graded(A, rows=rng.uniform(-6, 6), columns=rng.uniform(-6, 6))
+        shape = (n,) if i % 3 else (n, 3)
+        b = A @ rng.standard_normal(shape) if i % 2 else rng.standard_normal(shape)
+        x = np.linalg.solve(A, b)
+        noise = float(rng.choice([0.0, 1e-13, 1e-8, 1e-3, 1.0]))
+        x = x * (1.0 + noise * rng.standard_normal(shape))
+        yield f"{i}: n={n} condition={condition:.0e} noise={noise:.0e}", A, b, x
+
+
+def test_never_below_the_true_error_and_seldom_far_above():
+    ratios = []
+    for what, A, b, x in problems(150, seed=1):
+        found, error = certify(LinearSystem(A, b), x), truth.backward_error(A, x, b)
+        assert found.bound >= error.low, what
+        assert found.estimate <= found.bound
+        assert found.confidence == 1.0
+        if error > ROUNDING:
+            ratios.append(found.bound / error)
+        else:
+            assert found.bound < 100 * ROUNDING, what
+    assert len(ratios) > 60
+    assert median(ratios) <= 2.0
+    assert max(ratios) <= 20.0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_every_library_and_dtype(backend, dtype):
+    lib = "numpy" if backend.name == "numpy" else "torch"
+    for what, A, b, x in problems(25, seed=2):
+        A, b, x = (a.astype(dtype) for a in (A, b, x))
+        problem = LinearSystem(backend.asarray(A, dtype), backend.asarray(b, dtype))
+        found, error = certify(problem, x, backend=lib), truth.backward_error(A, x, b)
+        assert found.bound >= error.low, what
+        assert found.bound <= 20.0 * error + 100 * ROUNDING, what
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-8, 1e-4, 1e-1])
+def test_a_wrong_answer_of_known_size_is_seen(size):
+    rng = np.random.default_rng(3)
+    for condition in (1e1, 1e6, 1e12):
+        A = matrices.with_spectrum(40, 40, spectra.geometric(40, condition), rng).A
+        x = rng.standard_normal(40)
+        b = A @ x
+        direction = np.linalg.svd(A)[2][0]  # where a change of x shows most
+        wrong = x + size * np.linalg.norm(x) * direction
+        error = truth.backward_error(A, wrong, b)
+        found = certify(LinearSystem(A, b), wrong, target=0.9 * float(error))
+        assert error.low <= found.bound <= 3.0 * error
+        assert not found.satisfied
+        assert certify(LinearSystem(A, b), wrong, target=3.0 * float(error)).satisfied
+
+
+def test_one_wrong_column_among_many():
+    rng = np.random.default_rng(4)
+    A = rng.standard_normal((30, 30))
+    X = rng.standard_normal((30, 5))
+    B = A @ X
+    wrong = X.copy()
+    wrong[:, 3] *= 1.0 + 1e-5
+    assert certify(LinearSystem(A, B), X, target=1e-13).satisfied
+    found = certify(LinearSystem(A, B), wrong, target=1e-7)
+    assert not found.satisfied
+    assert found.bound >= truth.backward_error(A, wrong, B).low
+
+
+@pytest.mark.parametrize("exponent", [0, 565, -565, 1000, -1000])
+def test_zero_is_no_answer_at_any_scale(exponent):
+    """2^565 is 1e170: squares over- and underflow."""
+    rng = np.random.default_rng(5)
+    A, b = np.ldexp(rng.standard_normal((20, 20)), exponent), np.ldexp(rng.standard_normal(20), exponent)
+    found = certify(LinearSystem(A, b), np.zeros(20), target=0.5)
+    assert found.bound == pytest.approx(1.0)
+    assert not found.satisfied
+    tiny = certify(LinearSystem(A, b), np.full(20, 1e-200), target=0.5)
+    assert not tiny.satisfied
+
+
+@pytest.mark.parametrize(("row", "column"), [(565, 0), (0, 565), (-565, 0), (0, -565), (900, 900), (-900, -900)])
+def test_scale_of_A_and_b_changes_nothing(row, column):
+    rng = np.random.default_rng(6)
+    A, b = rng.standard_normal((20, 20)), rng.standard_normal(20)
+    x = np.linalg.solve(A, b) * (1.0 + 1e-6 * rng.standard_normal(20))
+    plain = certify(LinearSystem(A, b), x)
+    scaled = certify(LinearSystem(np.ldexp(A, row), np.ldexp(b, column)), np.ldexp(x, column - row))
+    assert scaled.bound == pytest.approx(plain.bound, rel=1e-3)
+
+
+def test_zero_right_hand_side():
+    A = np.diag([1.0, 2.0, 3.0])
+    exact = certify(LinearSystem(A, np.zeros(3)), np.zeros(3), target=1e-15)
+    assert exact.satisfied
+    assert exact.bound == 0.0
+    assert certify(LinearSystem(A, np.zeros(3)), np.ones(3), target=1e-2).bound >= 0.5
+    both = certify(LinearSystem(A, np.array([[0.0, 1.0], [0.0, 2.0], [0.0, 3.0]])), np.array([[0.0, 1.0]] * 3))
+    assert both.bound < 1e-15
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_an_answer_that_is_not_finite_never_passes(bad):
+    A = np.eye(4)
+    x = np.ones((4, 2))
+    x[2, 1] = bad
+    for target in (None, 1.0):
+        found = certify(LinearSystem(A, np.ones((4, 2))), x, target=target)
+        assert found.bound == math.inf
+        assert not found.satisfied
+
+
+def test_near_the_floor_the_residual_is_computed_in_twice_the_precision():
+    rng = np.random.default_rng(7)
+    A = rng.standard_normal((300, 300))
+    b = rng.standard_normal(300)
+    x = np.linalg.solve(A, b)
+    for _ in range(3):  # as accurate as float64 can hold it
+        x = x + np.linalg.solve(A, b - A @ x)
+    error, plain = truth.backward_error(A, x, b), certify(LinearSystem(A, b), x)
+    assert "twice" not in plain.method
+    sharp = certify(LinearSystem(A, b), x, target=0.7 * plain.bound)
+    assert "twice float64's precision" in sharp.method
+    assert sharp.satisfied
+    assert error.low <= sharp.bound < 0.7 * plain.bound
+    # Where the answer is wrong by far, a sharper residual would not help and is not computed.
+    assert "twice" not in certify(LinearSystem(A, b), 1.001 * x, target=1e-12).method
+
+
+def test_a_residual_that_cancels_in_float64_is_still_covered():
+    """A solver that refines with the same products may see its residual vanish where the true one does not."""
+    rng = np.random.default_rng(8)
+    for n in (60, 400):
+        A = rng.uniform(0.0, 1.0, (n, n)) + np.eye(n)
+        b = A @ rng.uniform(1.0, 2.0, n)
+        x = np.linalg.solve(A, b)
+        tried = [x]
+        for _ in range(5):
+            x = x + np.linalg.solve(A, b - A @ x)
+            tried.append(x)
+        for x in tried:
+            error = truth.backward_error(A, x, b)
+            for target in (None, 1.5e-16, 4e-16):
+                assert certify(LinearSystem(A, b), x, target=target).bound >= error.low
+
+
+def test_relative_residual_is_measured_against_b_alone():
+    rng = np.random.default_rng(9)
+    A = matrices.with_spectrum(30, 30, spectra.geometric(30, 1e10), rng).A
+    b = rng.standard_normal(30)
+    x = np.linalg.solve(A, b)
+    expected = np.linalg.norm(b - A @ x) / np.linalg.norm(b)
+    found = certify(LinearSystem(A, b, metric="relative_residual"), x)
+    assert found.metric == "relative_residual"
+    assert expected <= found.bound
+    assert found.estimate == pytest.approx(expected, rel=0.1)
+    # x is large: relative to ||A|| ||x|| + ||b|| the same residual is rounding
+    assert certify(LinearSystem(A, b), x).bound < 1e-3 * found.bound
+
+
+def test_a_norm_that_a_probe_found_is_used():
+    rng = np.random.default_rng(10)
+    A, x = rng.standard_normal((25, 25)), rng.standard_normal(25)
+    b = A @ x + 1e-3 * rng.standard_normal(25)
+    exact = float(np.linalg.norm(A, 2))
+    evidence = Evidence(norm_fro=float(np.linalg.norm(A)), norm_2=Interval(exact, 0.99 * exact, 1.1 * exact))
+    found, error = certify(LinearSystem(A, b), x, evidence=evidence), truth.backward_error(A, x, b)
+    assert error.low <= found.bound <= 1.02 * error
+
+
+def test_the_lower_bound_of_the_norm_is_one():
+    rng = np.random.default_rng(11)
+    from autonla.primitives.kernels import library
+
+    for _ in range(50):
+        n = int(rng.integers(1, 30))
+        A = matrices.with_spectrum(n, n, spectra.geometric(n, 10.0 ** rng.uniform(0, 10)), rng).A
+        b = rng.standard_normal((n, 1))
+        bound = certificate.norm_lower_bound(library("scipy"), A, b, float(np.linalg.norm(A)))
+        largest = float(np.linalg.norm(A, 2))
+        assert 0.1 * largest <= bound <= largest * (1 + 1e-12)
+    assert certificate.norm_lower_bound(library("scipy"), np.zeros((3, 3)), np.zeros((3, 1)), 0.0) == 0.0
+
+
+@pytest.mark.parametrize("nrhs", [1, 7])
+@pytest.mark.parametrize("backend", ["scipy", "numpy", "torch"])
+def test_its_price_is_that_of_a_few_products(nrhs, backend):
+    profile, task = synthetic_profile(), Task("linear_system", 2000, 2000, nrhs=nrhs)
+    unknown = price(certificate.work(task, Evidence(), backend), profile).seconds.median
+    known = price(certificate.work(task, Evidence(norm_2=Interval.exact(1.0)), backend), profile).seconds.median
+    assert 0.0 < known < unknown < 0.02

@@ -1,0 +1,332 @@
+"""The certificate of a low-rank approximation: its error, and how far that is above the best of its rank."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autonla.cost_models.price import price
+from autonla.planner.certify import low_rank as certificate
+from autonla.planner.kinds import kind_of
+from autonla.planner.problems import LowRank
+from autonla.primitives.evidence import Evidence
+from autonla.primitives.low_rank import range_basis
+from autonla.primitives.task import Task
+from tests._support import matrices, spectra, truth
+from tests._support.backends import BACKENDS
+from tests._support.certifying import certify_factors
+from tests._support.machine import synthetic_profile
+
+Factors = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def truncated(A: np.ndarray, rank: int) -> Factors:
+    U, s, Vh = np.linalg.svd(A, full_matrices=False)
+    return U[:, :rank], s[:rank], Vh[:rank]
+
+
+def projected(A: np.ndarray, rank: int, columns: int, rng: np.random.Generator) -> Factors:
+    """From a random range of so many columns: orthonormal, and worse than the best by a few per cent to a factor."""
+    Q = np.linalg.qr(A @ rng.standard_normal((A.shape[1], columns)))[0]
+    U, s, Vh = np.linalg.svd(Q.T @ A, full_matrices=False)
+    return Q @ U[:, :rank], s[:rank], Vh[:rank]
+
+
+def find_range(A: np.ndarray, columns: int, seed: int) -> Any:
+    P = range_basis.products(A, "scipy")
+    return range_basis.find(P, columns, seed, float(np.linalg.norm(A)))
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    what: str
+    A: np.ndarray
+    rank: int
+    factors: Factors
+    by_products: dict[str, Any]
+
+
+def cases(count: int, seed: int, smallest: int = 12) -> Iterator[Case]:
+    """Polynomial, exponential, stepped and flat spectra; the best factors, good ones and poor ones."""
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        m, n = (int(k) for k in rng.integers(smallest, smallest + 30, 2))
+        k = min(m, n)
+        rank = int(rng.integers(1, k))
+        s = (
+            spectra.polynomial(k, rng.uniform(0.3, 2.0)),
+            spectra.exponential(k, rng.uniform(0.05, 1.0)),
+            spectra.step(k, rank, 10.0 ** rng.uniform(-8, -0.1)),
+            spectra.flat(k),
+        )[i % 4]
+        A = matrices.with_spectrum(m, n, s, rng).A
+        how = i % 3
+        factors = truncated(A, rank) if how == 0 else projected(A, rank, min(k, rank + (0, 5)[how - 1]), rng)
+        by_products = {"singular_values": np.linalg.svd(A, compute_uv=False)} if i % 5 == 0 else {}
+        yield Case(f"{i}: {m}x{n} rank {rank}, {('best', 'poor', 'good')[how]}", A, rank, factors, by_products)
+
+
+def test_the_error_is_known_to_rounding():
+    for case in cases(60, seed=1):
+        found, error = certify_factors(LowRank(case.A), case.factors), truth.low_rank_error(case.A, *case.factors)
+        assert found.bound >= error.low, case.what
+        assert found.bound <= (1.0 + 1e-6) * error + 1e-14, case.what
+        assert found.confidence == 1.0
+
+
+def underrated(case: Case, **how: Any) -> str | None:
+    """A sentence where the bound is below the true excess."""
+    excess = truth.low_rank_excess(case.A, *case.factors, case.rank)
+    if truth.best_rank_error(case.A, case.rank) < 1e-13:
+        return None
+    found = certify_factors(LowRank(case.A, rank=case.rank), case.factors, by_products=case.by_products, **how)
+    assert found.estimate <= found.bound
+    return f"{case.what}: {found.bound:.6e} < {excess:.6e}, {found.method}" if found.bound < excess.low else None
+
+
+def test_the_excess_over_the_best_of_the_rank_is_never_underrated():
+    assert not [fault for case in cases(60, seed=2) if (fault := underrated(case))]
+
+
+def test_a_tail_that_is_nearly_rounding_is_not_overrated():
+    """The best error is 1e-7 of the norm: its square is what rounding leaves of a difference."""
+    rng, faults = np.random.default_rng(17), []
+    for i in range(25):
+        m, n = (int(k) for k in rng.integers(20, 45, 2))
+        rank = int(rng.integers(2, min(m, n) - 6))
+        A = matrices.with_spectrum(m, n, spectra.step(min(m, n), rank, 10.0 ** rng.uniform(-7, -4)), rng).A
+        faults.append(underrated(Case(f"{i}: {m}x{n}", A, rank, projected(A, rank, rank + 5, rng), {})))
+    assert not [fault for fault in faults if fault]
+
+
+def test_few_rows_or_columns():
+    assert not [fault for case in cases(30, seed=18, smallest=2) if (fault := underrated(case))]
+
+
+def test_the_excess_is_not_overrated_by_much():
+    """Where the algorithm left a range with a few more columns than the rank asked for, as they all do."""
+    rng, ratios = np.random.default_rng(19), []
+    for i in range(30):
+        spectrum = (spectra.polynomial(60, 1.0), spectra.exponential(60, 0.3))[i % 2]
+        A = matrices.with_spectrum(80, 60, spectrum, rng).A
+        found_range = find_range(A, 20, i)
+        factors = projected(A, 5, 6, rng)
+        excess = truth.low_rank_excess(A, *factors, 5)
+        found = certify_factors(LowRank(A, rank=5), factors, by_products={"range": found_range})
+        assert found.bound >= excess.low
+        if excess > 1e-2:
+            ratios.append(found.bound / excess)
+    assert len(ratios) >= 10
+    assert median(ratios) <= 5.0
+
+
+def test_with_a_target_the_sharper_bound_holds_too():
+    """The stationary bound is tried when the first does not do."""
+    certified = 0
+    for case in cases(30, seed=3):
+        excess = truth.low_rank_excess(case.A, *case.factors, case.rank)
+        if truth.best_rank_error(case.A, case.rank) < 1e-13:
+            continue
+        for target in (1e-9, 1e-3, 0.3):
+            found = certify_factors(LowRank(case.A, rank=case.rank), case.factors, target=target)
+            assert found.bound >= min(excess.low, 1e300), f"{case.what}, target {target}"
+            assert found.satisfied is (found.bound <= target)
+            certified += found.satisfied
+    assert certified > 10
+
+
+def test_the_best_factors_are_recognised():
+    """With a gap after the rank asked for, LAPACK's factors are within rounding of the best."""
+    rng = np.random.default_rng(4)
+    for gap in (0.5, 1e-3, 1e-8):
+        A = matrices.with_spectrum(50, 40, spectra.step(40, 8, gap), rng).A
+        for by_products in ({}, {"singular_values": np.linalg.svd(A, compute_uv=False)}):
+            found = certify_factors(LowRank(A, rank=8), truncated(A, 8), target=1e-6, by_products=by_products)
+            assert found.satisfied, found
+
+
+def test_an_exactly_low_rank_matrix_of_a_higher_rank():
+    rng = np.random.default_rng(5)
+    A = matrices.exact_rank(40, 30, 5, rng).A
+    found = certify_factors(LowRank(A, rank=10), truncated(A, 10), target=1e-3)
+    assert found.satisfied
+    assert "exact up to rounding" in found.method
+    # One direction is missing: the error is far above the best, which is zero.
+    U, s, Vh = truncated(A, 10)
+    s = s.copy()
+    s[4] = 0.0
+    assert not certify_factors(LowRank(A, rank=10), (U, s, Vh), target=1e-3).satisfied
+
+
+@pytest.mark.parametrize("size", [1e-10, 1e-6, 1e-2])
+def test_wrong_factors_of_known_error_are_seen(size):
+    rng = np.random.default_rng(6)
+    A = matrices.with_spectrum(40, 30, spectra.exponential(30, 1.5), rng).A
+    U, s, Vh = truncated(A, 20)
+    wrong = s.copy()
+    wrong[3] += size * np.linalg.norm(A)
+    error = truth.low_rank_error(A, U, wrong, Vh)
+    assert error > 0.9 * size
+    found = certify_factors(LowRank(A), (U, wrong, Vh), target=0.5 * size)
+    assert error.low <= found.bound <= 1.1 * error + 1e-14
+    assert not found.satisfied
+
+
+def test_factors_that_are_not_orthonormal():
+    rng = np.random.default_rng(7)
+    A = matrices.with_spectrum(40, 30, spectra.exponential(30, 1.0), rng).A
+    U, s, Vh = truncated(A, 30)
+    assert certify_factors(LowRank(A), (U, s, Vh), target=1e-10).satisfied
+    for skewed in ((2.0 * U, s / 2.0, Vh), (U, s / 2.0, 2.0 * Vh), (U + 1e-6, s, Vh)):
+        found = certify_factors(LowRank(A), skewed, target=1e-2)
+        assert not found.satisfied
+        assert "not orthonormal" in found.method
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_factors_that_are_not_finite(bad):
+    A = np.random.default_rng(8).standard_normal((20, 10))
+    with np.errstate(all="ignore"):
+        for part in range(3):
+            factors: Any = [f.copy() for f in truncated(A, 5)]
+            factors[part].flat[1] = bad
+            for rank in (None, 5):
+                found = certify_factors(LowRank(A, rank=rank), tuple(factors), target=1.0)
+                assert not found.satisfied
+                assert not math.isfinite(found.bound)
+
+
+@pytest.mark.parametrize("exponent", [565, -565, 1000, -1000])
+@pytest.mark.parametrize("rank", [None, 6])
+def test_scale_changes_nothing_and_zero_is_no_answer(exponent, rank):
+    rng = np.random.default_rng(9)
+    A = matrices.with_spectrum(30, 20, spectra.polynomial(20, 1.0), rng).A
+    U, s, Vh = projected(A, 6, 6, rng)
+    scaled = LowRank(np.ldexp(A, exponent), rank=rank)
+    plain = certify_factors(LowRank(A, rank=rank), (U, s, Vh))
+    assert certify_factors(scaled, (U, np.ldexp(s, exponent), Vh)).bound == pytest.approx(plain.bound, rel=1e-6)
+    nothing = certify_factors(scaled, (U, np.zeros(6), Vh), target=0.5)
+    assert not nothing.satisfied
+    assert nothing.bound >= (1.0 - 1e-6 if rank is None else 0.5)
+
+
+def test_a_zero_matrix():
+    U, Vh = np.eye(5)[:, :2], np.eye(4)[:2]
+    for rank in (None, 2):
+        assert certify_factors(LowRank(np.zeros((5, 4)), rank=rank), (U, np.zeros(2), Vh), target=1e-10).satisfied
+        wrong = certify_factors(LowRank(np.zeros((5, 4)), rank=rank), (U, np.array([1e-300, 0.0]), Vh), target=1.0)
+        assert not wrong.satisfied
+
+
+def test_no_factors_at_all():
+    A = np.random.default_rng(10).standard_normal((6, 4))
+    found = certify_factors(LowRank(A), (A[:, :0], np.zeros(0), A[:0, :]), target=0.5)
+    assert found.bound == pytest.approx(1.0)
+    assert not found.satisfied
+
+
+# Principal components.
+
+
+@pytest.mark.parametrize("rank", [None, 5])
+@pytest.mark.parametrize("offset", [0.0, 1.0, 1e4])
+def test_centering_is_that_of_the_columns(rank, offset):
+    rng = np.random.default_rng(11)
+    A = matrices.with_spectrum(50, 12, spectra.polynomial(12, 1.0), rng).A + offset * rng.standard_normal(12)
+    centred = A - A.mean(axis=0)
+    factors = projected(centred, 5, 7, rng)
+    found = certify_factors(LowRank(A, center=True, rank=rank), factors)
+    reference = certify_factors(LowRank(centred, rank=rank), factors)
+    assert found.bound == pytest.approx(reference.bound, rel=1e-4)
+    wrong = certify_factors(LowRank(A + np.arange(12.0), rank=rank), factors, target=0.5)
+    assert offset == 0.0 or not wrong.satisfied
+
+
+@pytest.mark.parametrize("offset", [1e6, 1e7, 1e8, 3e8])
+def test_columns_far_from_zero_do_not_hide_the_error(offset):
+    """||A||^2 - m ||mean||^2 cancels: the norm of the centred matrix must not be taken from it."""
+    rng = np.random.default_rng(12)
+    A = rng.standard_normal((40, 10)) + offset
+    centred = A - A.mean(axis=0)
+    U, s, Vh = truncated(centred, 5)
+    error = truth.low_rank_error(centred, U, s, Vh)
+    found = certify_factors(LowRank(A, center=True), (U, s, Vh))
+    assert 0.9 * error <= found.bound <= 1.5 * error
+
+
+# Libraries, by-products, confidence.
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_every_library_and_dtype(backend, dtype):
+    lib = "numpy" if backend.name == "numpy" else "torch"
+    for case in cases(12, seed=13):
+        A = case.A.astype(dtype)
+        factors: Any = tuple(f.astype(dtype) for f in case.factors)
+        error = truth.low_rank_error(A, *factors)
+        found = certify_factors(LowRank(backend.asarray(A, dtype)), factors, backend=lib)
+        assert error.low <= found.bound <= (1.0 + 1e-6) * error + 1e-14, case.what
+        excess = truth.low_rank_excess(A, factors[0], factors[1], factors[2], case.rank)
+        if truth.best_rank_error(A, case.rank) < (1e-13 if dtype == "float64" else 1e-5):
+            continue
+        bounded = certify_factors(LowRank(backend.asarray(A, dtype), rank=case.rank), factors, backend=lib)
+        assert bounded.bound >= min(excess.low, 1e300), case.what
+
+
+def test_singular_values_that_do_not_belong_to_A_are_not_believed():
+    rng = np.random.default_rng(14)
+    A = matrices.with_spectrum(40, 30, spectra.polynomial(30, 1.0), rng).A
+    factors = projected(A, 5, 5, rng)
+    excess = truth.low_rank_excess(A, *factors, 5)
+    values = 3.0 * np.linalg.svd(A, compute_uv=False)
+    found = certify_factors(LowRank(A, rank=5), factors, by_products={"singular_values": values})
+    assert found.bound >= excess.low
+
+
+def test_a_range_that_the_algorithm_found_is_used_and_checked():
+    rng = np.random.default_rng(15)
+    A = matrices.with_spectrum(60, 40, spectra.polynomial(40, 1.0), rng).A
+    factors = projected(A, 5, 15, rng)
+    excess = truth.low_rank_excess(A, *factors, 5)
+    right = find_range(A, 15, 3)
+    other = find_range(matrices.with_spectrum(60, 40, spectra.flat(40), rng).A, 15, 3)
+    for found in (right, other):
+        bounded = certify_factors(LowRank(A, rank=5), factors, by_products={"range": found})
+        assert excess.low <= bounded.bound
+
+
+@pytest.mark.statistical
+def test_the_bound_on_the_excess_holds_with_its_confidence():
+    rng = np.random.default_rng(16)
+    A = matrices.with_spectrum(50, 40, spectra.polynomial(40, 0.7), rng).A
+    factors, by_products = projected(A, 6, 8, rng), {"range": find_range(A, 18, 0)}
+    excess = truth.low_rank_excess(A, *factors, 6)
+    problem = LowRank(A, rank=6)
+    found = [
+        certify_factors(problem, factors, confidence=0.9, seed=seed, by_products=by_products) for seed in range(100)
+    ]
+    assert {c.confidence for c in found} == {0.9}
+    assert sum(c.bound < excess.low for c in found) <= 10
+    assert len({c.bound for c in found}) > 1  # it does depend on the seed
+
+
+# Price.
+
+
+@pytest.mark.parametrize("rank", [None, 20, 300])
+@pytest.mark.parametrize("shape", [(2000, 1000), (300, 5000), (40, 40)])
+def test_its_price_can_be_had(shape, rank):
+    task = Task("low_rank", *shape, nrhs=0, rank=None if rank is None else min(rank, *shape), target=1e-3)
+    kind = kind_of("low_rank")
+    for algorithm in kind.algorithms:
+        for options in algorithm.options(task, Evidence(norm_fro=1.0)):
+            work = certificate.work(task, Evidence(norm_fro=1.0), algorithm, options)
+            assert 0.0 < price(work, synthetic_profile()).seconds.median < 3.0
+            assert work.peak_bytes > 0

@@ -1,0 +1,205 @@
+"""The command line on tiny files: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import scipy.io
+from typer.testing import CliRunner
+
+import autonla
+from autonla import profiles
+from autonla.planner import cli
+
+RNG = np.random.default_rng(5)
+SQUARE = RNG.standard_normal((12, 12)) + 6.0 * np.eye(12)
+TALL = RNG.standard_normal((40, 5))
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(cli.app, [str(a) for a in arguments])
+
+
+def refused(result) -> str:
+    """The one line of an error: exit status 2, no traceback."""
+    assert result.exit_code == 2, result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in result.output
+    return lines[0]
+
+
+@pytest.fixture
+def system(tmp_path):
+    x = np.arange(12.0)
+    np.savez(tmp_path / "system.npz", A=SQUARE, b=SQUARE @ x)
+    return tmp_path / "system.npz", x
+
+
+def test_version():
+    result = run("--version")
+    assert result.exit_code == 0
+    assert result.stdout.strip() == f"autonla {autonla.__version__}"
+
+
+def test_help_names_every_command():
+    result = run("--help")
+    assert result.exit_code == 0
+    for command in ("profile", "plan", "solve", "demo"):
+        assert command in result.stdout
+
+
+def test_solve_writes_the_answer(system, tmp_path):
+    file, x = system
+    result = run("solve", file, "--accuracy", "1e-12", "--output", tmp_path / "x.npy", "--seed", 1)
+    assert result.exit_code == 0, result.output
+    np.testing.assert_allclose(np.load(tmp_path / "x.npy"), x, atol=1e-10)
+    assert "certified: backward_error" in result.stdout
+    assert "stated as linear_system (12x12)" in result.stderr
+    assert "written to" in result.stdout
+
+
+def test_solve_json_is_json_alone(system):
+    result = run("solve", system[0], "--json")
+    summary = json.loads(result.stdout)
+    assert summary["status"] == "certified"
+    assert summary["certificate"]["satisfied"] is True
+    assert summary["record"]["seconds"]["total"] >= 0.0
+    assert result.stderr == ""
+
+
+def test_solve_explains(system):
+    result = run("solve", system[0], "--explain")
+    assert result.exit_code == 0
+    assert "certified" in result.stdout
+    assert len(result.stdout.splitlines()) > 5
+
+
+@pytest.mark.parametrize("suffix", [".mtx", ".mtx.gz", ".npy"])
+def test_least_squares_with_a_right_hand_side_file(tmp_path, suffix):
+    x = np.linspace(-1.0, 1.0, 5)
+    np.save(tmp_path / "b.npy", TALL @ x)
+    file = tmp_path / f"A{suffix}"
+    if suffix == ".npy":
+        np.save(file, TALL)
+    else:
+        scipy.io.mmwrite(tmp_path / "A.mtx", TALL)
+        if suffix == ".mtx.gz":
+            import gzip
+
+            file.write_bytes(gzip.compress((tmp_path / "A.mtx").read_bytes()))
+    result = run("solve", file, "--rhs", tmp_path / "b.npy", "--output", tmp_path / "x.npz")
+    assert result.exit_code == 0, result.output
+    with np.load(tmp_path / "x.npz") as back:
+        np.testing.assert_allclose(back["x"], x, atol=1e-10)
+    assert "stated as least_squares (40x5)" in result.stderr
+
+
+def test_ridge_is_used(tmp_path):
+    b = RNG.standard_normal(40)
+    np.savez(tmp_path / "p.npz", A=TALL, b=b)
+    run("solve", tmp_path / "p.npz", "--ridge", 2.5, "--output", tmp_path / "x.npy")
+    expected = np.linalg.solve(TALL.T @ TALL + 2.5 * np.eye(5), TALL.T @ b)
+    np.testing.assert_allclose(np.load(tmp_path / "x.npy"), expected, atol=1e-10)
+
+
+def test_low_rank_writes_factors(tmp_path):
+    A = np.outer(np.arange(1.0, 9.0), np.ones(6)) + 1e-3 * RNG.standard_normal((8, 6))
+    np.save(tmp_path / "A.npy", A)
+    result = run("solve", tmp_path / "A.npy", "--rank", 1, "--accuracy", 0.1, "--output", tmp_path / "f.npz")
+    assert result.exit_code == 0, result.output
+    with np.load(tmp_path / "f.npz") as f:
+        best = np.linalg.norm(np.linalg.svd(A, compute_uv=False)[1:])
+        assert np.linalg.norm(A - f["U"] * f["s"] @ f["Vh"]) <= 1.1 * best
+
+
+def test_sparse_file_is_made_dense_with_a_word(tmp_path):
+    import scipy.sparse
+
+    scipy.io.mmwrite(tmp_path / "S.mtx", scipy.sparse.coo_array(SQUARE))
+    np.save(tmp_path / "S_b.npy", np.ones(12))
+    result = run("solve", tmp_path / "S.mtx")
+    assert result.exit_code == 0, result.output
+    assert "made dense" in result.stderr
+    assert "S_b.npy, beside the matrix" in result.stderr
+
+
+def test_plan_runs_nothing_and_round_trips(system):
+    result = run("plan", system[0], "--accuracy", "1e-10", "--json", "--seed", 0)
+    assert result.exit_code == 0, result.output
+    back = autonla.Plan.from_json(result.stdout)
+    assert back.budget.accuracy == 1e-10
+    text = run("plan", system[0], "--accuracy", "1e-10").stdout
+    assert back.chosen.label in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["missing.npy"], "no such file"),
+        (["A.npy"], "--rhs FILE"),
+        (["A.npy", "--kind", "least_squares"], "--rhs FILE"),
+        (["A.npy", "--kind", "linear_system", "--rhs", "b.npy"], "must be square"),
+        (["A.npy", "--rhs", "short.npy"], "b has 3 rows and A has 40"),
+        (["A.npy", "--kind", "cholesky"], "not one of linear_system"),
+        (["A.npy", "--rank", "3", "--ridge", "1"], "--ridge belongs to --kind least_squares"),
+        (["A.npy", "--rank", "99"], "rank = 99 must be an integer from 1 to 5"),
+        (["A.npy", "--rhs", "b.npy", "--latency", "2 parsecs"], "not a quantity of latency"),
+        (["A.npy", "--rhs", "b.npy", "--accuracy", "2"], "must be a relative error"),
+        (["nan.npy", "--rhs", "b.npy"], "not finite"),
+        (["several.npz"], "several arrays"),
+        (["complex.npy", "--rank", "2"], "complex problems are not supported yet"),
+    ],
+)
+@pytest.mark.parametrize("command", ["plan", "solve"])
+def test_one_red_line(tmp_path, command, arguments, says):
+    np.save(tmp_path / "A.npy", TALL)
+    np.save(tmp_path / "b.npy", np.ones(40))
+    np.save(tmp_path / "short.npy", np.ones(3))
+    np.save(tmp_path / "nan.npy", np.where(np.eye(40, 5) > 0, np.nan, TALL))
+    np.save(tmp_path / "complex.npy", TALL + 1j)
+    np.savez(tmp_path / "several.npz", X=TALL, Y=TALL)
+    paths = [tmp_path / a if a.endswith((".npy", ".npz")) else a for a in arguments]
+    assert says in refused(run(command, *paths))
+
+
+def test_infeasible_budget_shows_the_nearest_points(system):
+    result = run("plan", system[0], "--memory", "8 B")
+    assert "memory" in refused(result)
+    assert "nearest: " in result.stderr
+
+
+def test_output_is_checked_before_solving(tmp_path, monkeypatch):
+    np.savez(tmp_path / "p.npz", A=SQUARE, b=np.ones(12))
+    monkeypatch.setattr("autonla.planner.solve", lambda *a, **k: pytest.fail("solved before the check"))
+    assert ".npy or .npz" in refused(run("solve", tmp_path / "p.npz", "--output", tmp_path / "x.txt"))
+
+
+def test_usage_errors_exit_with_two():
+    assert run("solve").exit_code == 2
+    assert run("solve", "--no-such-option").exit_code == 2
+    assert run("profile", "--rigor", "sloppy").exit_code == 2
+
+
+def test_profile_is_measured_saved_and_shown(tmp_path, monkeypatch):
+    """With the shipped profile in the place of the measurement, which takes a minute."""
+
+    def measured(rigor, *, progress):
+        progress(0.5, "scipy gemm float64")
+        return profiles.generic().model_copy(update={"rigor": rigor, "fingerprint": profiles.fingerprint()})
+
+    monkeypatch.setattr("autonla.cost_models.measure.measure_profile", measured)
+    result = run("profile", "--output", tmp_path / "mine.json")
+    assert result.exit_code == 0, result.output
+    assert "gemm" in result.stdout
+    assert "mine.json" in result.stdout
+    assert profiles.load(tmp_path / "mine.json").rigor == "quick"
+    assert not profiles.profile_path().exists()
+    assert run("profile").exit_code == 0
+    assert profiles.find().source == "user"
+
+
+def test_profile_says_what_the_library_says(tmp_path):
+    assert "not available yet" in refused(run("profile", "--rigor", "thorough", "--output", tmp_path / "p.json"))

@@ -1,0 +1,505 @@
+"""What happens when an algorithm does not do what it promised: another one does, or the caller is told.
+
+The problem, its certificate and the planner are real; the algorithms are told what to do.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import autonla as nla
+from autonla.planner import execution, planning
+from autonla.planner.kinds import ProbeStep
+from autonla.planner.kinds.least_squares import LeastSquaresKind
+from autonla.planner.kinds.linear_system import LinearSystemKind
+from autonla.primitives.algorithm import Breakdown, Outcome
+from autonla.primitives.interval import Interval
+from autonla.primitives.work import Work
+from autonla.profiles.errors import BudgetExceeded, CertificationFailed, InfeasibleBudget
+from tests._support.fakes import fake
+from tests._support.machine import synthetic_profile
+
+PROFILE = synthetic_profile()
+RNG = np.random.default_rng(0)
+A, X = RNG.standard_normal((30, 30)), RNG.standard_normal(30)
+B = A @ X
+PROBLEM = nla.LinearSystem(A, B)
+TIGHT = nla.Budget(accuracy=1e-12)
+
+
+@pytest.fixture
+def use(monkeypatch):
+    """Make these the only algorithms for linear systems, without probes."""
+
+    def install(*algorithms, probes=()):
+        monkeypatch.setattr(LinearSystemKind, "algorithms", property(lambda self: algorithms))
+        monkeypatch.setattr(LinearSystemKind, "probes", property(lambda self: probes))
+
+    return install
+
+
+class Clock:
+    """Time that passes only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(execution, "time", clock)
+    monkeypatch.setattr(planning, "time", clock)
+    return clock
+
+
+def lapack(A, b, task, reuse):
+    return np.linalg.solve(A, b)
+
+
+def breaks_down(A, b, task, reuse):
+    raise Breakdown("a pivot is zero")
+
+
+def off_by(relative):
+    """An answer with about this backward error."""
+    return lambda A, b, task, reuse: np.linalg.solve(A, b) * (1.0 + relative)
+
+
+def runs_out(error):
+    def solve(A, b, task, reuse):
+        raise error
+
+    return solve
+
+
+def solve(budget: nla.Budget | None = TIGHT, problem=PROBLEM, **how) -> nla.Solution:
+    return nla.solve(problem, budget, rng=0, profile=PROFILE, **how)
+
+
+def outcomes(solution) -> list[tuple[str, str]]:
+    return [(a.label.partition("[")[0], a.outcome) for a in solution.record.attempts]
+
+
+SAFE = fake("safe", lapack, seconds=1.0, safe=True)
+
+MISBEHAVIOUR = {
+    "breaks down": breaks_down,
+    "garbage": lambda A, b, task, reuse: np.arange(30.0) ** 3,
+    "zeros": lambda A, b, task, reuse: np.zeros(30),
+    "slightly wrong": off_by(1e-10),
+    "not a number": lambda A, b, task, reuse: np.full(30, math.nan),
+    "one entry infinite": lambda A, b, task, reuse: np.where(np.arange(30) == 7, math.inf, np.linalg.solve(A, b)),
+    "a huge multiple": lambda A, b, task, reuse: 1e300 * np.linalg.solve(A, b),
+    "a tiny multiple": lambda A, b, task, reuse: 1e-300 * np.linalg.solve(A, b),
+    "the solution of another system": lambda A, b, task, reuse: np.linalg.solve(A.T, b),
+    "no memory": runs_out(MemoryError("Unable to allocate 3 TiB")),
+    "no memory in torch": runs_out(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")),
+}
+
+
+@pytest.mark.parametrize("what", MISBEHAVIOUR)
+def test_a_bad_answer_is_found_out_and_the_next_candidate_runs(use, what):
+    use(fake("bad", MISBEHAVIOUR[what], seconds=0.1), SAFE)
+    solution = solve()
+    assert solution.status == "certified"
+    assert solution.certificate.satisfied
+    np.testing.assert_allclose(solution.value, X, rtol=1e-9)
+    (first, why), (second, result) = outcomes(solution)
+    assert (first, second, result) == ("bad", "safe", "certified")
+    assert why.startswith(("broke down: ", "ran out of memory: ", "its certificate allows only "))
+    assert "Tried     bad" in solution.explain()
+
+
+@pytest.mark.parametrize("shape", [(30, 1), (1, 30), (29,), ()])
+def test_an_answer_of_another_shape_is_not_handed_out(use, shape):
+    use(fake("bad", lambda A, b, task, reuse: np.resize(np.linalg.solve(A, b), shape), seconds=0.1), SAFE)
+    try:
+        solution = solve()
+    except Exception as error:
+        pytest.fail(f"{type(error).__name__}: {error}")
+    assert solution.value.shape == (30,)
+    np.testing.assert_allclose(solution.value, X, rtol=1e-9)
+
+
+def test_an_error_in_the_code_of_an_algorithm_is_not_swallowed(use):
+    use(fake("bad", runs_out(RuntimeError("shape mismatch")), seconds=0.1), SAFE)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        solve()
+
+
+def test_everything_breaks_down(use):
+    use(fake("a", breaks_down, seconds=0.1), fake("b", breaks_down, seconds=0.2, safe=True))
+    for how in ("raise", "best_effort"):
+        with pytest.raises(CertificationFailed, match="no algorithm came to an answer") as caught:
+            solve(nla.Budget(accuracy=1e-12, on_infeasible=how))
+        assert [a.label for a in caught.value.tried] == ["a[numpy float64]", "b[numpy float64]"]
+        assert caught.value.solution is None
+
+
+def test_memory_runs_out_everywhere(use):
+    use(fake("a", runs_out(MemoryError())), fake("b", runs_out(MemoryError()), safe=True))
+    with pytest.raises(BudgetExceeded, match="memory ran out") as caught:
+        solve()
+    assert caught.value.resource == "memory"
+    assert caught.value.plan is not None
+
+
+def test_nothing_can_be_certified_the_best_is_attached(use):
+    use(
+        fake("a", off_by(1e-5), seconds=0.1),
+        fake("b", off_by(1e-9), seconds=0.2),
+        fake("c", off_by(1e-3), seconds=0.3, safe=True),
+    )
+    with pytest.raises(CertificationFailed, match=r"1\.0e-12 could not be certified") as caught:
+        solve()
+    best = caught.value.solution
+    assert best.status == "best_effort"
+    assert not best.certificate.satisfied
+    np.testing.assert_array_equal(best.value, np.linalg.solve(A, B) * (1.0 + 1e-9))
+    assert 1e-10 < best.certificate.bound < 1e-8
+    assert [a.label[0] for a in caught.value.tried] == ["a", "b", "c"]
+    assert all(word in str(caught.value) for word in ("a[", "b[", "c["))
+
+
+def test_best_effort_returns_the_best_of_what_was_computed(use):
+    use(fake("a", off_by(1e-9), seconds=0.1), fake("b", off_by(1e-5), seconds=0.2, safe=True))
+    solution = solve(nla.Budget(accuracy=1e-12, on_infeasible="best_effort"))
+    assert solution.status == "best_effort"
+    assert not solution.certificate.satisfied
+    np.testing.assert_array_equal(solution.value, np.linalg.solve(A, B) * (1.0 + 1e-9))
+    assert "best_effort" in solution.explain()
+
+
+def test_not_a_number_is_never_the_best(use):
+    nan = MISBEHAVIOUR["not a number"]
+    for order in ((nan, off_by(1e-3)), (off_by(1e-3), nan)):
+        use(*(fake(name, how, seconds=s) for name, how, s in zip("ab", order, (0.1, 0.2), strict=True)))
+        solution = solve(nla.Budget(accuracy=1e-12, on_infeasible="best_effort"))
+        assert np.isfinite(solution.value).all()
+
+
+def test_the_answer_with_the_smaller_bound_is_kept_whatever_the_order(use):
+    errors = RNG.permutation([1e-9, 1e-7, 1e-5, 1e-3])
+    use(*(fake(f"a{i}", off_by(e), seconds=0.1 + 0.1 * i) for i, e in enumerate(errors)))
+    solution = solve(nla.Budget(accuracy=1e-12, on_infeasible="best_effort"))
+    assert solution.certificate.bound < 1e-8
+
+
+# Without an accuracy.
+
+
+def test_without_a_budget_a_shortcut_far_from_LAPACK_is_not_taken(use):
+    use(fake("quick", off_by(1e-8), seconds=0.1), SAFE)
+    solution = solve(None)
+    assert outcomes(solution)[-1] == ("safe", "certified")
+    np.testing.assert_allclose(solution.value, X, rtol=1e-9)
+
+
+def test_without_an_accuracy_but_a_limit_what_fits_is_taken(use):
+    use(fake("quick", off_by(1e-8), seconds=0.1, error=1e-8), SAFE)
+    solution = solve(nla.Budget(latency=0.5))
+    assert outcomes(solution) == [("quick", "certified")]
+    assert solution.certificate.target is None
+    assert 1e-10 < solution.certificate.bound < 1e-7
+
+
+# Limits while escalating.
+
+
+def test_a_fallback_never_breaks_the_memory_limit(use):
+    ran = []
+
+    def large(A, b, task, reuse):
+        ran.append("large")
+        return np.linalg.solve(A, b)
+
+    use(
+        fake("small", off_by(1e-6), seconds=0.1, peak_bytes=1e4),
+        fake("large", large, seconds=0.2, peak_bytes=1e9, safe=True),
+    )
+    with pytest.raises(CertificationFailed):
+        solve(nla.Budget(accuracy=1e-12, memory=1e8))
+    assert ran == []
+    assert solve(nla.Budget(accuracy=1e-12, memory=1e10)).status == "certified"
+    assert ran == ["large"]
+
+
+def test_the_fallback_counts_the_copies_that_scaling_made(use):
+    use(
+        fake("small", off_by(1e-6), seconds=0.1, peak_bytes=1e4),
+        fake("large", lapack, seconds=0.2, peak_bytes=1e5, safe=True),
+    )
+    large = nla.plan(PROBLEM, TIGHT, rng=0, profile=PROFILE).candidate("large[numpy float64]").forecast
+    assert large is not None
+    budget = nla.Budget(accuracy=1e-12, memory=large.bytes.high + 1000.0)
+    assert solve(budget).status == "certified"
+    with pytest.raises(CertificationFailed):  # A and b were copied: 7440 bytes
+        solve(budget, nla.LinearSystem(np.ldexp(A, 300), np.ldexp(B, 300)))
+
+
+def test_what_does_not_fit_into_the_time_that_is_left_is_not_started(use, clock):
+    ran = []
+
+    def slow_and_wrong(A, b, task, reuse):
+        clock.now += 0.8
+        return np.linalg.solve(A, b) * (1.0 + 1e-6)
+
+    def record(name):
+        def run(A, b, task, reuse):
+            ran.append(name)
+            return np.linalg.solve(A, b)
+
+        return run
+
+    use(
+        fake("first", slow_and_wrong, seconds=0.1),
+        fake("long", record("long"), seconds=0.5),
+        fake("short", record("short"), seconds=0.15),
+    )
+    solution = solve(nla.Budget(accuracy=1e-12, latency=1.0))
+    assert ran == ["short"]
+    assert solution.record.seconds["total"] == pytest.approx(0.8)
+
+    ran.clear()
+    use(fake("first", slow_and_wrong, seconds=0.1), fake("long", record("long"), seconds=0.5))
+    with pytest.raises(CertificationFailed):
+        solve(nla.Budget(accuracy=1e-12, latency=1.0))
+    assert ran == []
+
+
+def test_time_spent_on_probes_counts_against_the_latency(use, clock):
+    def slow_probe(A, b, task, evidence):
+        clock.now += 0.9
+        return task, evidence, {}
+
+    step = ProbeStep("slow", lambda t, e: True, lambda t, e: Work(()), slow_probe, always=True)
+    use(fake("a", lapack, seconds=0.3), probes=(step,))
+    with pytest.raises(InfeasibleBudget, match="nearest"):
+        solve(nla.Budget(accuracy=1e-12, latency=1.0))
+    assert solve(nla.Budget(accuracy=1e-12, latency=2.0)).record.seconds["probe"] == pytest.approx(0.9)
+
+
+def test_an_energy_limit_holds_for_the_fallback(use):
+    ran = []
+
+    def hungry(A, b, task, reuse):
+        ran.append("hungry")
+        return np.linalg.solve(A, b)
+
+    use(fake("first", off_by(1e-6), seconds=0.1), fake("hungry", hungry, seconds=10.0, safe=True))
+    with pytest.raises(CertificationFailed):
+        solve(nla.Budget(accuracy=1e-12, energy=20.0))
+    assert ran == []
+
+
+# What follows what.
+
+
+def test_the_same_method_is_not_tried_again_unless_it_is_more_accurate(use):
+    ran = []
+
+    def wrong(A, b, task, reuse):
+        ran.append("wrong")
+        return np.linalg.solve(A, b) * (1.0 + 1e-9)
+
+    use(fake("wrong", wrong, seconds=0.1, error=(1e-14, 0.9e-14, 0.8e-14)), SAFE)
+    assert outcomes(solve())[-1] == ("safe", "certified")
+    assert len(ran) == 1
+
+    ran.clear()
+    use(fake("wrong", wrong, seconds=(0.1, 0.2), error=(1e-14, 1e-15)), SAFE)
+    solve()
+    assert len(ran) == 2
+
+
+def test_candidates_follow_by_expected_cost_then_the_safe_ones(use):
+    wrong = off_by(1e-9)
+    use(
+        fake("unlikely", wrong, seconds=0.01, error=1e-6),  # its forecast error is above the target
+        fake("c", wrong, seconds=0.3),
+        fake("a", wrong, seconds=0.1),
+        fake("b", wrong, seconds=0.2),
+        fake("last resort", lapack, seconds=2.0, error=1e-8, safe=True),
+    )
+    labels = [name for name, _ in outcomes(solve())]
+    assert labels == ["a", "b", "c", "last resort"]
+
+
+def test_a_pessimistic_forecast_is_overruled_by_the_certificate(use):
+    """Nothing is forecast to reach the accuracy, but forecasts are cautious: it is tried, and certified."""
+    use(fake("a", lapack, error=1e-8, safe=True))
+    for how in ("raise", "best_effort"):
+        solution = solve(nla.Budget(accuracy=1e-12, on_infeasible=how))
+        assert solution.status == "certified"
+        assert "certificate decides" in " ".join(solution.plan.notes)
+
+
+# Budgets that nothing fits.
+
+
+def test_nothing_fits_and_the_budget_says_raise(use):
+    use(fake("quick", lapack, seconds=0.5, peak_bytes=1e6), fake("lean", lapack, seconds=2.0, peak_bytes=1e3))
+    with pytest.raises(InfeasibleBudget, match="comes nearest but takes about 500 ms") as caught:
+        solve(nla.Budget(accuracy=1e-12, latency=0.01))
+    assert [c.algorithm for c in caught.value.nearest] == ["quick", "lean"]
+    assert caught.value.plan.chosen.algorithm == "quick"
+    assert not caught.value.plan.chosen.feasible
+    assert "quick" in caught.value.plan.explain()
+
+
+def test_best_effort_beyond_the_latency_says_so(use):
+    use(fake("quick", lapack, seconds=5.0), fake("slow", lapack, seconds=9.0))
+    solution = solve(nla.Budget(accuracy=1e-12, latency=0.01, on_infeasible="best_effort"))
+    assert outcomes(solution)[0][0] == "quick"
+    assert "nothing fits the budget" in solution.explain()
+    assert solution.status == "best_effort"  # its accuracy is certified, but the budget was not kept
+    assert solution.certificate.satisfied
+
+
+def test_best_effort_does_not_break_the_memory_limit_either(use):
+    ran = []
+
+    def large(A, b, task, reuse):
+        ran.append("large")
+        return np.linalg.solve(A, b)
+
+    use(fake("large", large, peak_bytes=1e9))
+    with pytest.raises(InfeasibleBudget):
+        solve(nla.Budget(accuracy=1e-12, memory=1e8, on_infeasible="best_effort"))
+    assert ran == []
+
+
+def test_best_effort_within_the_memory_limit(use):
+    use(
+        fake("quick", lapack, seconds=1.0, peak_bytes=1e9),
+        fake("lean", off_by(1e-7), seconds=2.0, peak_bytes=1e3, error=1e-7),
+    )
+    solution = solve(nla.Budget(accuracy=1e-12, memory=1e8, on_infeasible="best_effort"))
+    assert [name for name, _ in outcomes(solution)] == ["lean"]
+    assert solution.status == "best_effort"
+
+
+def test_accuracy_below_rounding_is_refused_naming_the_floor(use):
+    use(SAFE)
+    with pytest.raises(InfeasibleBudget, match=r"floor is about 1\.1e-16"):
+        solve(nla.Budget(accuracy=1e-17))
+    assert solve(nla.Budget(accuracy=1e-17, on_infeasible="best_effort")).status == "best_effort"
+
+
+# By-products.
+
+
+def test_by_products_of_probes_reach_the_algorithm(use):
+    seen = {}
+
+    def probe(A, b, task, evidence):
+        return task, evidence, {"norm": 3.0}
+
+    def consumer(A, b, task, reuse):
+        seen.update(reuse)
+        return np.linalg.solve(A, b)
+
+    step = ProbeStep("norm", lambda t, e: True, lambda t, e: Work(()), probe, always=True)
+    use(fake("a", consumer), probes=(step, step))
+    solve()
+    assert seen == {"norm": 3.0}
+
+
+class Sketch:
+    """Stands for the by-product of a sketching probe."""
+
+    kind, rows = "sparse_sign", 40
+
+
+@pytest.mark.parametrize("randomized", [True, False])
+def test_the_certificate_is_told_whether_the_algorithm_used_the_sketch(monkeypatch, randomized):
+    told, sketch = [], Sketch()
+    step = ProbeStep("sketch", lambda t, e: True, lambda t, e: Work(()), lambda A, b, t, e: (t, e, {"sketch": sketch}),
+                     always=True)  # fmt: skip
+
+    def least_squares(A, b, task, reuse):
+        assert reuse["sketch"] is sketch
+        return np.linalg.lstsq(A, b)[0]
+
+    certify = LeastSquaresKind.certify
+
+    def listening(self, *operands, reuse, seed, **how):
+        told.append((reuse["sketch"] is sketch, reuse["sketch_used"], seed))
+        return certify(self, *operands, reuse={}, seed=seed, **how)
+
+    monkeypatch.setattr(LeastSquaresKind, "algorithms",
+                        property(lambda self: (fake("a", least_squares, randomized=randomized),)))  # fmt: skip
+    monkeypatch.setattr(LeastSquaresKind, "probes", property(lambda self: (step,)))
+    monkeypatch.setattr(LeastSquaresKind, "certify", listening)
+    nla.solve(nla.LeastSquares(A[:, :5], B), TIGHT, rng=12, profile=PROFILE)
+    assert told == [(True, randomized, execution.certificate_seed(12))]
+    assert told[0][2] != 12
+
+
+# The record.
+
+
+def test_the_record_holds_every_stage_and_attempt(use):
+    use(fake("bad", breaks_down, seconds=0.1), SAFE)
+    record = solve().record
+    assert set(record.seconds) == {"probe", "plan", "run", "certify", "total"}
+    assert all(s >= 0.0 for s in record.seconds.values())
+    assert record.seconds["total"] >= record.seconds["run"]
+    assert record.joules > 0.0
+    assert record.energy_source in ("modelled", "measured")
+    assert record.peak_bytes is not None
+    assert [a.bound is None for a in record.attempts] == [True, False]
+
+
+def test_details_of_the_run_are_kept_and_shown(use):
+    use(
+        fake("a", lambda A, b, task, reuse: Outcome(np.linalg.solve(A, b), {}, {"corrections": 3, "contraction": 1e-4}))
+    )
+    solution = solve()
+    assert solution.record.attempts[0].details == {"corrections": 3, "contraction": 1e-4}
+    assert "corrections 3" in solution.explain()
+
+
+# Running another candidate, or again.
+
+
+def test_a_named_candidate_runs_as_it_is(use):
+    use(fake("bad", off_by(1e-6), seconds=2.0), fake("worse", breaks_down, seconds=3.0), SAFE)
+    plan = nla.plan(PROBLEM, TIGHT, rng=0, profile=PROFILE)
+    assert plan.run().status == "certified"
+    solution = plan.run(candidate="bad[numpy float64]")
+    assert solution.status == "best_effort"
+    assert outcomes(solution)[0][0] == "bad"
+    assert len(solution.record.attempts) == 1
+    assert solution.plan.chosen.algorithm == "bad"
+    with pytest.raises(CertificationFailed):
+        plan.run(candidate=plan.candidate("worse[numpy float64]"))
+    assert plan.run().status == "certified"
+
+
+def test_a_reused_plan_escalates_too(use):
+    sick = nla.LinearSystem(np.eye(30), np.ones(30))
+
+    def only_for_A(A_, b, task, reuse):
+        if A_[0, 1] == 0.0:
+            raise Breakdown("not the matrix it was made for")
+        return np.linalg.solve(A_, b)
+
+    use(fake("quick", only_for_A, seconds=0.1), SAFE)
+    plan = nla.plan(PROBLEM, TIGHT, rng=0, profile=PROFILE)
+    assert outcomes(plan.run()) == [("quick", "certified")]
+    solution = plan.run(sick)
+    assert outcomes(solution)[-1] == ("safe", "certified")
+    np.testing.assert_allclose(solution.value, np.ones(30))
+
+
+def test_a_failure_that_is_likely_makes_the_sure_candidate_first(use):
+    use(fake("risky", off_by(1e-6), seconds=0.7, error=Interval(0.9e-12, 1e-14, 1e-9)), SAFE)
+    assert [name for name, _ in outcomes(solve())] == ["safe"]

@@ -1,0 +1,286 @@
+"""Small and empty problems: LAPACK at once, certified all the same, and the plan written down when asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import autonla as nla
+from autonla.planner import fast_path, planning
+from autonla.planner.kinds import kind_of
+from autonla.primitives.algorithm import Breakdown
+from autonla.profiles.errors import CertificationFailed
+from tests._support import matrices, spectra, truth
+from tests._support.backends import BACKENDS, DTYPES
+from tests._support.machine import synthetic_profile
+
+PROFILE = synthetic_profile()
+RNG = np.random.default_rng(0)
+A, B = RNG.standard_normal((50, 50)), RNG.standard_normal(50)
+TALL = RNG.standard_normal((60, 8))
+
+SMALL = {
+    "linear system": lambda: nla.LinearSystem(A, B),
+    "several right-hand sides": lambda: nla.LinearSystem(A, RNG.standard_normal((50, 4))),
+    "positive definite": lambda: nla.LinearSystem(A @ A.T + np.eye(50), B, assume="spd"),
+    "symmetric": lambda: nla.LinearSystem(A + A.T, B, assume="symmetric"),
+    "one by one": lambda: nla.LinearSystem(np.array([[2.0]]), np.array([3.0])),
+    "least squares": lambda: nla.LeastSquares(TALL, np.ones(60)),
+    "ridge": lambda: nla.LeastSquares(TALL, np.ones(60), ridge=0.5),
+    "wide": lambda: nla.LeastSquares(TALL.T, np.ones(8)),
+    "rank-deficient": lambda: nla.LeastSquares(matrices.exact_rank(30, 8, 3, np.random.default_rng(1)).A, np.ones(30)),
+    "low rank": lambda: nla.LowRank(TALL),
+    "of rank 3": lambda: nla.LowRank(TALL, rank=3),
+    "principal components": lambda: nla.LowRank(TALL + 5.0, rank=3, center=True),
+}
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How often a plan was made."""
+    count = []
+    original = planning.make_plan
+
+    def counting(*arguments, **how):
+        count.append(1)
+        return original(*arguments, **how)
+
+    monkeypatch.setattr("autonla.planner.api.make_plan", counting)
+    return count
+
+
+@pytest.fixture(autouse=True)
+def known_machine(monkeypatch):
+    """What is written down afterwards is priced on the synthetic machine."""
+    machine = planning.Machine(PROFILE, "the synthetic machine")
+    monkeypatch.setattr(planning, "machine_of", lambda profile: machine)
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("accuracy", [None, 1e-10])
+def test_small_problems_avoid_the_planner_and_are_certified(name, accuracy, calls):
+    solution = nla.solve(SMALL[name](), nla.Budget(accuracy=accuracy), rng=0)
+    assert calls == []
+    assert solution.status == "certified"
+    assert solution.certificate.satisfied
+    assert solution.certificate.target == accuracy
+
+
+@pytest.mark.parametrize("how", [
+    {"profile": PROFILE}, {"rigor": "race"}, {"rigor": "exhaustive"}, {"budget": nla.Budget(memory="1 GiB")},
+    {"budget": nla.Budget(latency="1 ms", on_infeasible="best_effort")},
+])  # fmt: skip
+def test_what_needs_the_planner_gets_it(how, calls):
+    assert nla.solve(nla.LinearSystem(A, B), rng=0, **how).certificate.satisfied
+    assert calls == [1]
+
+
+@pytest.mark.parametrize("assume", ["upper", "diagonal", "banded", "triangular"])
+def test_other_declarations_go_to_the_planner(assume, calls):
+    solution = nla.solve(nla.LinearSystem(np.diag(np.arange(1.0, 9.0)), np.ones(8), assume=assume), rng=0)
+    assert calls == [1]
+    np.testing.assert_allclose(solution.value, 1.0 / np.arange(1.0, 9.0))
+
+
+def test_a_large_problem_goes_to_the_planner(calls):
+    nla.solve(nla.LinearSystem(RNG.standard_normal((330, 330)), np.ones(330)), rng=0)
+    assert calls == [1]
+
+
+def test_values_are_right():
+    x = nla.solve(SMALL["linear system"](), rng=0).value
+    np.testing.assert_allclose(x, np.linalg.solve(A, B), rtol=1e-9)
+    np.testing.assert_allclose(nla.solve(SMALL["least squares"]()).value, np.linalg.lstsq(TALL, np.ones(60))[0])
+    ridge = nla.solve(SMALL["ridge"]()).value
+    np.testing.assert_allclose(ridge, np.linalg.solve(TALL.T @ TALL + 0.5 * np.eye(8), TALL.T @ np.ones(60)))
+    wide = nla.solve(SMALL["wide"]()).value
+    np.testing.assert_allclose(wide, np.linalg.lstsq(TALL.T, np.ones(8))[0], atol=1e-12)
+    U, s, Vh = nla.solve(SMALL["of rank 3"]()).value
+    np.testing.assert_allclose(s, np.linalg.svd(TALL, compute_uv=False)[:3])
+    assert (U.shape, Vh.shape) == ((60, 3), (3, 8))
+
+
+# What is declared but not true.
+
+
+def symmetric_indefinite() -> np.ndarray:
+    return matrices.symmetric_indefinite(40, spectra.geometric(40, 10.0), np.random.default_rng(2)).A
+
+
+def nearly_spd(lower: bool) -> np.ndarray:
+    """Positive definite if only one triangle is read."""
+    half = np.tril(RNG.standard_normal((40, 40)), -1)
+    G = half + half.T + 40.0 * np.eye(40)
+    other = np.triu(RNG.standard_normal((40, 40)), 1)
+    return G + (other if lower else other.T)
+
+
+@pytest.mark.parametrize("profile", [None, PROFILE], ids=["small", "planned"])
+@pytest.mark.parametrize("assume", ["spd", "symmetric"])
+@pytest.mark.parametrize("make", [
+    symmetric_indefinite, lambda: A[:40, :40], lambda: nearly_spd(True), lambda: nearly_spd(False),
+    lambda: -np.eye(40), lambda: np.triu(A[:40, :40]) + 20.0 * np.eye(40),
+], ids=["indefinite", "general", "lower half", "upper half", "negative", "triangular"])  # fmt: skip
+def test_a_false_declaration_never_gives_a_wrong_answer(make, assume, profile):
+    matrix = make()
+    b = np.ones(len(matrix))
+    problem = nla.LinearSystem(matrix, b, assume=assume)
+    try:
+        solution = nla.solve(problem, nla.Budget(accuracy=1e-10), rng=0, profile=profile)
+    except nla.DeclarationMismatch:
+        return
+    assert truth.backward_error(matrix, solution.value, b).high <= 1e-10
+
+
+def test_singular_matrices():
+    """Consistent or not, an answer that is handed out fits."""
+    for matrix in (np.ones((5, 5)), np.zeros((5, 5)), np.diag([1.0, 1.0, 1.0, 1.0, 0.0])):
+        for b in (np.ones(5), np.arange(5.0)):
+            try:
+                solution = nla.solve(nla.LinearSystem(matrix, b), nla.Budget(accuracy=1e-10), rng=0)
+            except CertificationFailed:
+                continue
+            assert truth.backward_error(matrix, solution.value, b).high <= 1e-10
+
+
+def test_growth_in_LU_is_found_out_and_QR_steps_in():
+    rng = np.random.default_rng(3)
+    matrix = np.asfortranarray(matrices.wilkinson_growth(70).A)  # its transpose does not grow
+    matrix[np.tril_indices(70, -1)] *= 0.99  # every step is rounded, and no row is exchanged
+    b = rng.standard_normal(70)
+    solution = nla.solve(nla.LinearSystem(matrix, b), nla.Budget(accuracy=1e-12), rng=0)
+    assert truth.backward_error(matrix, solution.value, b).high <= 1e-12
+    assert solution.record.attempts[-1].label.startswith("qr")
+
+
+@pytest.mark.parametrize("kind", ["linear_system", "least_squares", "low_rank"])
+def test_when_the_short_way_fails_the_planner_takes_over(kind, monkeypatch, calls):
+    def breaks(*arguments):
+        raise Breakdown("for the test")
+
+    monkeypatch.setattr(fast_path, "run_and_certify", breaks)
+    name = kind.replace("_", " ")
+    solution = nla.solve(SMALL[name](), nla.Budget(accuracy=1e-10), rng=0)
+    assert calls == [1]
+    assert solution.status == "certified"
+
+
+def test_below_the_floor_the_planner_refuses():
+    with pytest.raises(nla.InfeasibleBudget, match="floor"):
+        nla.solve(nla.LinearSystem(A, B), nla.Budget(accuracy=1e-18))
+
+
+# What is written down afterwards.
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_plan_is_written_down_when_asked_for(name, monkeypatch):
+    written = []
+    original = fast_path._plan_afterwards
+    monkeypatch.setattr(fast_path, "_plan_afterwards", lambda *a: written.append(1) or original(*a))
+    solution = nla.solve(SMALL[name](), nla.Budget(accuracy=1e-8), rng=4)
+    assert written == []
+    plan = solution.plan
+    assert solution.plan is plan
+    assert written == [1]
+    assert plan.chosen.forecast is not None
+    assert plan.chosen is plan.candidates[0]
+    assert len(plan.candidates) > 1
+    assert plan.task.seed == 4
+    assert "LAPACK" in plan.evidence.findings[0].sentence
+    assert solution.record.attempts[0].label == plan.chosen.label
+    assert solution.record.seconds["run"] > 0.0
+    assert solution.record.peak_bytes is None
+    assert solution.record.energy_source == "modelled"
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_plan_runs_again(name):
+    problem = SMALL[name]()
+    solution = nla.solve(problem, nla.Budget(accuracy=1e-8), rng=4)
+    again = solution.plan.run()
+    restored = nla.Plan.from_json(solution.plan.to_json()).run(problem)
+    for other in (again, restored):
+        assert other.status == "certified"
+        parts = [s.value if isinstance(s.value, tuple) else (s.value,) for s in (solution, other)]
+        for a, b in zip(*parts, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_no_two_runs_share_what_they_return():
+    plan = nla.solve(nla.LinearSystem(A, B), rng=0).plan
+    first, second = plan.run().value, plan.run().value
+    assert not np.shares_memory(first, second)
+
+
+# Empty problems.
+
+
+@pytest.mark.parametrize("profile", [None, PROFILE], ids=["small", "planned"])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_empty_problems(backend, dtype, profile):
+    def zeros(*shape):
+        return backend.asarray(np.zeros(shape), dtype)
+
+    cases = [
+        (nla.LinearSystem(zeros(0, 0), zeros(0)), (0,)),
+        (nla.LinearSystem(zeros(0, 0), zeros(0, 3)), (0, 3)),
+        (nla.LeastSquares(zeros(0, 4), zeros(0)), (4,)),
+        (nla.LeastSquares(zeros(0, 4), zeros(0, 2)), (4, 2)),
+        (nla.LeastSquares(zeros(4, 0), zeros(4)), (0,)),
+        (nla.LeastSquares(zeros(0, 0), zeros(0)), (0,)),
+        (nla.LeastSquares(zeros(0, 4), zeros(0), ridge=1.0), (4,)),
+    ]
+    for problem, shape in cases:
+        solution = nla.solve(problem, nla.Budget(accuracy=1e-10), rng=0, profile=profile)
+        assert solution.status == "certified"
+        assert backend.owns(solution.value)
+        assert tuple(solution.value.shape) == shape
+        assert solution.value.dtype == backend.dtype(dtype)
+        assert not backend.to_numpy(solution.value).any()
+        assert solution.certificate.bound == 0.0
+        assert solution.explain()
+        assert nla.Plan.from_json(solution.plan.to_json()) == solution.plan
+    for m, n in ((0, 0), (0, 4), (5, 0)):
+        solution = nla.solve(nla.LowRank(zeros(m, n)), nla.Budget(accuracy=1e-3), rng=0, profile=profile)
+        U, s, Vh = solution.value
+        assert [tuple(part.shape) for part in (U, s, Vh)] == [(m, 0), (0,), (0, n)]
+        assert all(backend.owns(part) and part.dtype == backend.dtype(dtype) for part in (U, s, Vh))
+        assert solution.status == "certified"
+
+
+@pytest.mark.parametrize("call", [nla.plan, nla.race])
+def test_planning_and_racing_empty_problems(call):
+    for problem in (
+        nla.LinearSystem(np.zeros((0, 0)), np.zeros(0)),
+        nla.LeastSquares(np.zeros((0, 3)), np.zeros(0)),
+        nla.LowRank(np.zeros((4, 0))),
+    ):
+        made = call(problem, rng=0, profile=PROFILE)
+        if call is nla.plan:
+            assert made.run().status == "certified"
+
+
+def test_no_right_hand_side():
+    """b of shape (n, 0) asks for nothing."""
+    for problem, rows in ((nla.LinearSystem(A, np.zeros((50, 0))), 50), (nla.LeastSquares(TALL, np.zeros((60, 0))), 8)):
+        for profile in (None, PROFILE):
+            solution = nla.solve(problem, nla.Budget(accuracy=1e-10), rng=0, profile=profile)
+            assert solution.value.shape == (rows, 0)
+
+
+# Which problems count as small.
+
+
+@pytest.mark.parametrize("kind", ["linear_system", "least_squares", "low_rank"])
+def test_the_default_of_small_problems_is_LAPACK(kind):
+    from autonla.primitives.task import Task
+
+    for dtype in DTYPES:
+        for library in ("numpy", "torch"):
+            task = Task(kind, 10, 10, dtype=dtype, library=library, nrhs=0 if kind == "low_rank" else 1)
+            algorithm, options = kind_of(kind).small_default(task)
+            assert algorithm.name in ("lu", "svd")
+            assert options.dtype == dtype
+            assert not algorithm.randomized

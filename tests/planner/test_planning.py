@@ -1,0 +1,361 @@
+"""From a problem to a plan: which probes run, what they cost, that nothing random decides, and what is refused."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import autonla as nla
+from autonla.cost_models import spot_check
+from autonla.planner import planning
+from autonla.planner.budget import Budget
+from autonla.planner.candidates import Limits
+from autonla.planner.kinds import ProbeStep, kind_of
+from autonla.planner.kinds.linear_system import LinearSystemKind
+from autonla.planner.planning import machine_of, seed_of
+from autonla.primitives.evidence import Evidence, Finding
+from autonla.primitives.interval import Interval
+from autonla.primitives.task import Task
+from autonla.primitives.work import Work
+from autonla.profiles import dumps, fingerprint, save
+from autonla.profiles.errors import InfeasibleBudget, InvalidProblem, ProfileError
+from tests._support import matrices, spectra
+from tests._support.fakes import fake, seconds_of_work
+from tests._support.machine import synthetic_profile
+
+PROFILE = synthetic_profile()
+RNG = np.random.default_rng(0)
+
+
+def tall(m=3000, n=40, condition=1e3) -> nla.LeastSquares:
+    rng = np.random.default_rng(1)
+    A = matrices.with_spectrum(m, n, spectra.geometric(n, condition), rng).A
+    return nla.LeastSquares(A, A @ rng.standard_normal(n) + 0.1 * rng.standard_normal(m))
+
+
+def square(n=250, condition=1e3) -> nla.LinearSystem:
+    rng = np.random.default_rng(2)
+    A = matrices.with_spectrum(n, n, spectra.geometric(n, condition), rng).A
+    return nla.LinearSystem(A, rng.standard_normal(n))
+
+
+def low_rank(m=150, n=100, rank=None) -> nla.LowRank:
+    return nla.LowRank(matrices.with_spectrum(m, n, spectra.exponential(n, 0.5), np.random.default_rng(3)).A, rank=rank)
+
+
+def plan(problem, budget=None, **how) -> nla.Plan:
+    return nla.plan(problem, budget, **({"rng": 0, "profile": PROFILE} | how))
+
+
+# Seeds and machines.
+
+
+def test_seeds():
+    assert seed_of(5) == 5
+    assert seed_of(np.int64(7)) == 7
+    assert seed_of(2**63 - 1) == 2**63 - 1
+    assert seed_of(np.random.default_rng(1)) == seed_of(np.random.default_rng(1))
+    generator = np.random.default_rng(1)
+    assert seed_of(generator) != seed_of(generator)
+    assert seed_of(None) != seed_of(None)
+
+
+@pytest.mark.parametrize("bad", [-1, 2**63, 1.5, "1", True, np.random.RandomState(0)])
+def test_what_is_no_seed(bad):
+    with pytest.raises(InvalidProblem, match="rng") as caught:
+        nla.solve(square(20), rng=bad)
+    assert caught.value.argument == "rng"
+
+
+def test_a_profile_or_its_file(tmp_path, autonla_home):
+    assert machine_of(PROFILE).profile is PROFILE
+    file = tmp_path / "profile.json"
+    here = synthetic_profile(fingerprint=fingerprint())
+    file.write_bytes(dumps(here))
+    for path in (file, str(file)):
+        assert machine_of(path).profile == here
+    file.write_bytes(dumps(PROFILE))
+    with pytest.raises(ProfileError, match="does not fit this machine"):
+        machine_of(file)
+    with pytest.raises(ProfileError):
+        machine_of(tmp_path / "missing.json")
+
+
+def test_without_a_profile_the_shipped_one_is_scaled_once(monkeypatch):
+    checks = []
+
+    def check(profile):
+        checks.append(profile)
+        return SimpleNamespace(factor=2.5)
+
+    monkeypatch.setattr(spot_check, "spot_check", check)
+    planning._scaled_generic.cache_clear()
+    try:
+        first, second = machine_of(None), machine_of(None)
+        assert first is second
+        assert len(checks) == 1
+        assert first.profile.scale == 2.5
+        assert "generic profile" in first.description
+        assert "scaled by 2.50" in first.description
+        assert "autonla profile" in first.description
+    finally:
+        planning._scaled_generic.cache_clear()
+
+
+def test_the_profile_that_prices_is_named_in_the_plan():
+    assert "synthetic" in plan(tall()).profile
+    assert "Priced on the profile 'synthetic'" in plan(tall()).explain()
+
+
+def test_a_slower_machine_is_forecast_to_take_longer():
+    once, twice = (plan(tall(), profile=synthetic_profile(scale=s)).chosen.forecast for s in (1.0, 2.0))
+    assert once is not None
+    assert twice is not None
+    assert twice.seconds.median == pytest.approx(2.0 * once.seconds.median, rel=1e-6)
+    assert twice.bytes == once.bytes
+
+
+# Probes.
+
+
+def worth(task: Task, accuracy: float, step: int = 0, evidence: Evidence | None = None) -> bool:
+    kind = kind_of(task.kind)
+    evidence = evidence or Evidence(norm_fro=1.0)
+    limits = Limits.of(Budget(accuracy=accuracy), accuracy, 0.0)
+    nothing = SimpleNamespace(by_products={})
+    return planning._worth(kind, kind.probes[step], replace(task, target=accuracy), evidence, PROFILE, limits, nothing)
+
+
+def test_a_probe_is_run_where_it_may_save_more_than_it_costs():
+    for shape in ((30_000, 60), (100_000, 200), (20_000, 1000)):
+        assert worth(Task("least_squares", *shape), 1e-8)
+    assert worth(Task("linear_system", 4000, 4000), 1e-12, step=1)
+
+
+@pytest.mark.parametrize("condition", [1e3, 1e10])
+def test_the_condition_number_decides_about_the_normal_equations(condition):
+    made = plan(tall(20_000, 50, condition), Budget(accuracy=1e-4))
+    assert (made.chosen.algorithm == "normal_equations") is (condition < 1e7)
+    assert made.run().status == "certified"
+
+
+def test_no_probe_where_the_solve_is_as_cheap():
+    assert not worth(Task("least_squares", 60, 50), 1e-8)
+    assert not worth(Task("linear_system", 20, 20), 1e-12, step=1)
+
+
+def test_no_probe_that_can_find_nothing_new():
+    known = Evidence(
+        norm_fro=1.0, norm_2=Interval(1.0, 0.9, 1.1), condition=Interval(30.0, 10.0, 100.0),
+        scaled_condition=Interval(30.0, 10.0, 100.0), residual=Interval(0.1, 0.05, 0.2),
+        solution=Interval(1.0, 0.5, 2.0), coherence=Interval(2.0, 1.0, 4.0),
+    )  # fmt: skip
+    assert not worth(Task("least_squares", 100_000, 200), 1e-8, evidence=known)
+
+
+def test_findings_and_their_price_are_in_the_plan():
+    found = plan(tall(30_000, 60)).evidence
+    assert found.findings
+    assert found.condition.low <= 1e3 <= found.condition.high
+    assert found.residual is not None
+    assert any(f.seconds > 0.0 for f in found.findings)
+    assert "condition number is about" in found.findings[0].sentence
+
+
+def test_rigor_estimate_probes_nothing_that_is_not_free():
+    made = plan(tall(30_000, 60), rigor="estimate")
+    assert made.evidence.residual is None
+    assert not any("condition" in f.sentence for f in made.evidence.findings)
+    # Structure is looked for all the same: it costs a pass.
+    assert plan(square(), rigor="estimate").evidence.findings
+
+
+@pytest.fixture
+def probing(monkeypatch):
+    def install(*steps):
+        monkeypatch.setattr(LinearSystemKind, "algorithms", property(lambda self: (fake("a", np_solve, safe=True),)))
+        monkeypatch.setattr(LinearSystemKind, "probes", property(lambda self: steps))
+
+    return install
+
+
+def np_solve(A, b, task, reuse):
+    return np.linalg.solve(A, b)
+
+
+def step(name, log, applies=True, always=True, seconds=0.0, **by_products) -> ProbeStep:
+    work = Work((seconds_of_work(seconds),) if seconds else ())
+
+    def run(A, b, task, evidence):
+        log.append(name)
+        return task, replace(evidence, findings=(*evidence.findings, Finding("?", f"{name} looked"))), by_products
+
+    return ProbeStep(name, lambda t, e: applies, lambda t, e: work, run, always=always)
+
+
+def test_probes_run_in_order_and_add_up(probing):
+    log = []
+    probing(step("first", log, a=1), step("second", log, b=2), step("never", log, applies=False))
+    made = plan(square(20))
+    assert log == ["first", "second"]
+    assert [f.probe for f in made.evidence.findings] == ["first", "second"]
+    assert [f.sentence for f in made.evidence.findings] == ["first looked", "second looked"]
+    assert made._prepared.by_products == {"a": 1, "b": 2}
+    assert made.seconds["probe"] > 0.0
+
+
+def test_a_probe_that_cannot_pay_is_not_run(probing):
+    log = []
+    probing(step("dear", log, always=False, seconds=10.0))
+    plan(square(20))
+    assert log == []
+
+
+@pytest.mark.parametrize(("assume", "A"), [
+    ("spd", np.triu(RNG.standard_normal((250, 250)))),
+    ("spd", -np.eye(250)[::-1]),
+    ("upper", np.tril(RNG.standard_normal((250, 250)))),
+    ("diagonal", RNG.standard_normal((250, 250))),
+    ("symmetric", RNG.standard_normal((250, 250))),
+])  # fmt: skip
+def test_a_declaration_that_does_not_hold_is_refused(assume, A):
+    with pytest.raises(nla.DeclarationMismatch) as caught:
+        plan(nla.LinearSystem(A, np.ones(250), assume=assume))
+    assert caught.value.argument == "assume"
+
+
+@pytest.mark.parametrize(("A", "algorithm"), [
+    (np.diag(np.arange(1.0, 251.0)), "diagonal"),
+    (np.triu(RNG.standard_normal((250, 250))) + 30.0 * np.eye(250), "triangular"),
+    (np.tril(RNG.standard_normal((250, 250))) + 30.0 * np.eye(250), "triangular"),
+    (4.0 * np.eye(250) + np.eye(250, k=1) + np.eye(250, k=-1), "banded"),
+])  # fmt: skip
+def test_structure_is_found_and_used(A, algorithm):
+    made = plan(nla.LinearSystem(A, np.ones(250)), Budget(accuracy=1e-12))
+    assert made.chosen.algorithm == algorithm
+    solution = made.run()
+    assert solution.status == "certified"
+    np.testing.assert_allclose(A @ solution.value, np.ones(250), atol=1e-10)
+
+
+# Nothing random decides.
+
+
+PROBLEMS = {
+    "tall": (tall, Budget(accuracy=1e-8)),
+    "tall, one digit": (lambda: tall(20_000, 30), Budget(accuracy=0.1)),
+    "square": (square, Budget(accuracy=1e-12)),
+    "low rank": (low_rank, Budget(accuracy=1e-3)),
+    "rank 5": (lambda: low_rank(rank=5), Budget(accuracy=0.1)),
+}
+
+
+def without_times(made: nla.Plan) -> nla.Plan:
+    findings = tuple(replace(f, seconds=0.0) for f in made.evidence.findings)
+    return replace(made, evidence=replace(made.evidence, findings=findings))
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_same_inputs_same_plan_same_bits(name):
+    make, budget = PROBLEMS[name]
+    first, second = (nla.solve(make(), budget, rng=3, profile=PROFILE) for _ in range(2))
+    assert without_times(first.plan) == without_times(second.plan)
+    parts = [s.value if isinstance(s.value, tuple) else (s.value,) for s in (first, second)]
+    for a, b in zip(*parts, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert first.certificate == second.certificate
+
+
+def test_another_seed_another_sketch():
+    make, budget = PROBLEMS["tall, one digit"]
+    sketched = "sketch_and_solve"
+    first, second = (plan(make(), budget, rng=seed) for seed in (1, 2))
+    label = next(c.label for c in first.candidates if (c.algorithm == sketched and c.forecast and "=" not in c.label)
+                 or (c.algorithm == sketched and c.forecast))  # fmt: skip
+    again = plan(make(), budget, rng=1)
+    x, y, z = (made.run(candidate=label).value for made in (first, second, again))
+    np.testing.assert_array_equal(x, z)
+    assert not np.array_equal(x, y)
+
+
+@pytest.mark.parametrize("rigor", ["race", "exhaustive"])
+def test_racing_on_a_part_of_the_problem(rigor):
+    made = plan(tall(), Budget(accuracy=1e-8), rigor=rigor)
+    assert made.chosen.feasible
+    notes = " ".join(made.notes)
+    assert "raced on a" in notes or "no race" in notes
+    if rigor == "exhaustive":
+        assert notes.count("of its forecast") >= 3
+    assert nla.solve(tall(), Budget(accuracy=1e-8), rng=0, profile=PROFILE, rigor=rigor).status == "certified"
+
+
+# Budgets.
+
+
+def test_the_target_without_an_accuracy_is_what_LAPACK_would_give():
+    for problem, at_most in ((square(), 1e-13), (tall(), 1e-10), (low_rank(), 1e-12)):
+        made = plan(problem)
+        assert made.budget.accuracy is None
+        assert 1e-16 < made.target < at_most
+        solution = made.run()
+        assert solution.status == "certified"
+        assert solution.certificate.target is None
+        assert solution.certificate.bound <= 100.0 * made.target
+
+
+def test_a_latency_that_nothing_fits():
+    with pytest.raises(InfeasibleBudget, match="comes nearest but takes about") as caught:
+        plan(tall(), Budget(accuracy=1e-8, latency="1 us"))
+    nearest = caught.value.nearest
+    assert nearest
+    seconds = [c.forecast.seconds.median for c in nearest]
+    assert seconds == sorted(seconds)
+    assert caught.value.plan.evidence.norm_fro is not None
+
+
+def test_a_memory_that_nothing_fits():
+    with pytest.raises(InfeasibleBudget, match="of memory"):
+        plan(tall(), Budget(accuracy=1e-8, memory="100 B"))
+
+
+def test_an_energy_that_nothing_fits():
+    with pytest.raises(InfeasibleBudget, match=" J "):
+        plan(tall(), Budget(accuracy=1e-8, energy=1e-9))
+
+
+@pytest.mark.parametrize("problem", [square(), tall(), low_rank(), low_rank(rank=5)], ids=repr)
+def test_accuracy_below_rounding(problem):
+    with pytest.raises(InfeasibleBudget, match="floor"):
+        plan(problem, Budget(accuracy=1e-18))
+    made = plan(problem, Budget(accuracy=1e-18, on_infeasible="best_effort"))
+    assert made.chosen.forecast is not None
+
+
+def test_far_from_unit_size_is_noted():
+    problem = nla.LinearSystem(np.ldexp(square().A, 300), square().b)
+    made = plan(problem, Budget(accuracy=1e-12))
+    assert any("computed with A * 2^-3" in note for note in made.notes)
+
+
+def test_choosing_never_touches_the_operands():
+    problem = tall()
+    before = problem.A.tobytes(), problem.b.tobytes()
+    plan(problem, Budget(accuracy=1e-8), rigor="exhaustive")
+    assert before == (problem.A.tobytes(), problem.b.tobytes())
+
+
+def test_time_is_accounted_for():
+    made = plan(tall())
+    assert set(made.seconds) == {"probe", "plan"}
+    assert all(math.isfinite(s) and s >= 0.0 for s in made.seconds.values())
+
+
+def test_a_user_profile_is_used_and_named(autonla_home):
+    save(synthetic_profile(fingerprint=fingerprint()))
+    machine = machine_of(None)
+    assert machine.profile.name == "synthetic"
+    assert machine.description == "the profile of this machine, measured 2026-01-01"
