@@ -181,6 +181,9 @@ def make_plan(
         notes += note
     chosen, note = _choose(entries, limits, budget, floor, kind.describe(task))
     notes += note
+    prepared.by_products = {
+        name: value for name, value in prepared.by_products.items() if kind.keeps(name, chosen.algorithm)
+    }
     plan = Plan(
         task=task,
         budget=budget,

@@ -103,14 +103,14 @@ def entries(sizes: Sizes) -> Iterator[Entry]:
 
 @lru_cache(maxsize=1)
 def _tall(m: int, n: int, decades: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A = Q diag(s) V' with s from 1 to 10^-decades, b = A x + noise of half its size; Q, A, b."""
+    """A = Q diag(s) V' with s from 1 to 10^-decades, b = A x + noise of a tenth of its size; Q, A, b."""
     rng = np.random.default_rng(1)
     Q = np.linalg.qr(rng.standard_normal((m, n)))[0]
     V = np.linalg.qr(rng.standard_normal((n, n)))[0]
     A = (Q * np.logspace(0, -decades, n)) @ V.T
     signal = Q @ rng.standard_normal(n)
     noise = rng.standard_normal(m)
-    b = signal / np.linalg.norm(signal) + 0.5 * noise / np.linalg.norm(noise)
+    b = signal / np.linalg.norm(signal) + 0.1 * noise / np.linalg.norm(noise)
     return Q, A, b
 
 
@@ -119,7 +119,7 @@ def _lstsq(A: np.ndarray, b: np.ndarray) -> Today:
 
 
 def _recipe(m: int, n: int, decades: int) -> str:
-    return f"A = Q diag(s) V', {m} x {n}, s from 1 down to 1e-{decades}; b = A x + noise half as large (seed 1)"
+    return f"A = Q diag(s) V', {m} x {n}, s from 1 down to 1e-{decades}; b = A x + noise a tenth as large (seed 1)"
 
 
 def _regression(sizes: Sizes) -> Case:

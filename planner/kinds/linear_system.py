@@ -104,6 +104,9 @@ class LinearSystemKind(Kind):
     def favourable(self, task: Task, evidence: Evidence) -> Evidence:
         return replace(evidence, condition=Interval(30.0, 10.0, 100.0), scaled_condition=Interval(30.0, 10.0, 100.0))
 
+    def keeps(self, by_product: str, algorithm: str) -> bool:
+        return by_product != "A32" or algorithm.startswith("mixed")
+
     def certify_work(
         self, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any, ready: frozenset[str]
     ) -> Work:
