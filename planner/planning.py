@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass, replace
@@ -30,6 +31,8 @@ from .problems import Problem
 RIGOR = ("estimate", "probe", "race", "exhaustive")
 # A probe is run when its price is below this share of what it would save in the favourable case.
 _CHANCE_THAT_A_PROBE_PAYS = 0.6
+# Below this share of the time of today's algorithm a probe is run without weighing it.
+_NEXT_TO_NOTHING = 0.08
 _CLOSE = 1.25
 
 
@@ -298,12 +301,26 @@ def _worth(
         return False
     if limits.latency is not None and cost > limits.latency:
         return False
+    if cost < _NEXT_TO_NOTHING * _default_seconds(kind, task, evidence, profile):
+        return True
     ready = frozenset(prepared.by_products)
     now = _best_cost(enumerate_entries(kind, task, evidence, profile, limits, ready))
     then = _best_cost(enumerate_entries(kind, task, kind.favourable(task, evidence), profile, limits, ready))
     if now is None or then is None:
         return then is not None
     return _CHANCE_THAT_A_PROBE_PAYS * (now - then) > cost
+
+
+def _default_seconds(kind: Kind, task: Task, evidence: Evidence, profile: HardwareProfile) -> float:
+    """Forecast seconds of the fastest of today's algorithms; 0 where none can be priced."""
+    seconds = []
+    for algorithm in kind.algorithms:
+        if algorithm.name in kind.defaults:
+            for options in algorithm.options(task, evidence):
+                if algorithm.applies(task, evidence, options) is None:
+                    with contextlib.suppress(Unpriced):
+                        seconds.append(price(algorithm.work(task, evidence, options), profile).seconds.median)
+    return min(seconds, default=0.0)
 
 
 def _best_cost(entries: list[Entry]) -> float | None:

@@ -102,7 +102,9 @@ def applies(task: Task, evidence: Evidence, options: Options) -> str | None:
     l = b * (t + 1)
     if l > MOST * size:
         if task.rank is not None:
-            return f"a Krylov space of {l} dimensions is too much of {size} for rank {task.rank} to be worth compressing"
+            return (
+                f"a Krylov space of {l} dimensions is too much of {size} for rank {task.rank} to be worth compressing"
+            )
         return f"about {min(l, size)} of the {size} directions would be needed for an error of {task.target:.1e}"
     if task.rank is None and task.target < 4.0 * shared.floor(task, task.dtype):
         return f"an error of {task.target:.1e} is below what rounding leaves ({shared.floor(task, task.dtype):.1e})"
@@ -148,9 +150,7 @@ def error(task: Task, evidence: Evidence, options: Options) -> Interval:
     return shared.metric(task, evidence, squared, rounding, (10.0 * 2.0**t, min(3.0**t, 10.0)))
 
 
-def solve(
-    A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]
-) -> Outcome:
+def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
     """(U, s, Vh): the leading singular triplets of A, or of A minus its column means."""
     P = products(A, options.backend, task.center, transposed=task.m < task.n)
     lib, size = P.lib, min(task.m, task.n)

@@ -109,9 +109,7 @@ def error(task: Task, evidence: Evidence, options: Options) -> Interval:
     return shared.metric(task, evidence, best + lost, shared.floor(task, task.dtype), (1e3, 1e4))
 
 
-def solve(
-    A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]
-) -> Outcome:
+def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
     """(U, s, Vh): the leading singular triplets of A, or of A minus its column means."""
     from scipy.sparse.linalg import ArpackError, LinearOperator, svds
 
@@ -126,14 +124,24 @@ def solve(
         return P.rmatmul(y.reshape(-1, 1))[:, 0]
 
     operator: Any = LinearOperator(
-        shape=(task.m, task.n), dtype=np.dtype(task.dtype), matvec=matvec, rmatvec=rmatvec, matmat=P.matmul, rmatmat=P.rmatmul
+        shape=(task.m, task.n),
+        dtype=np.dtype(task.dtype),
+        matvec=matvec,
+        rmatvec=rmatvec,
+        matmat=P.matmul,
+        rmatmat=P.rmatmul,
     )
     rank = task.rank or 1
     short = P if task.n <= task.m else P.T
     start = test_matrix(short if options.solver == "arpack" else P.T, 1, task.seed)[:, 0]
     try:
         U, s, Vh = svds(
-            operator, k=rank, v0=start, tol=tolerance(task, evidence), solver=options.solver, maxiter=_limit(task, options)
+            operator,
+            k=rank,
+            v0=start,
+            tol=tolerance(task, evidence),
+            solver=options.solver,
+            maxiter=_limit(task, options),
         )
     except (ArpackError, np.linalg.LinAlgError, ValueError) as error:
         raise Breakdown(f"{options.solver.upper()} did not converge: {error}") from error

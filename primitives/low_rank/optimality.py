@@ -38,6 +38,7 @@ import numpy as np
 from scipy.special import gammaincinv
 
 from .. import norms
+from ..kernels import library
 from ..task import UNIT_ROUNDOFF, Task
 from ..work import Calls, KernelCall, Work
 from . import _shared as shared
@@ -169,7 +170,9 @@ def spectral_norm_bound(products: Products, Q: Array, Y: Array, failure_probabil
     scale = float(np.abs(Y64).max(initial=0.0))
     if scale == 0.0:
         return 0.0
-    basis, start = np.linalg.qr(Y64 / scale)
+    # The host's library of the same thread pool: alternating between two pools costs milliseconds a call.
+    host = library("scipy" if lib.name == "scipy" else "numpy")
+    basis, start = host.qr(Y64 / scale)
     width = basis.shape[1]  # less than r where m is
     steps = min(steps, Y64.shape[0] // width - 1)  # more blocks than fit in m dimensions cannot be orthonormal
     blocks, images = [basis], []
@@ -180,14 +183,14 @@ def spectral_norm_bound(products: Products, Q: Array, Y: Array, failure_probabil
         images.append(Z)
         K = np.concatenate(blocks, axis=1)
         for _ in range(3):  # where the Krylov space is exhausted Z is rounding noise, and one pass is not enough
-            Z = np.linalg.qr(Z - K @ (K.T @ Z))[0]
+            Z = host.qr(Z - host.matmul(K, host.rmatmul(K, Z)))[0]
         blocks.append(Z)
     quantile = 2.0 * float(gammaincinv(r / 2.0, failure_probability))
     K = np.concatenate(blocks, axis=1)
     size = K.shape[1]
     H = np.zeros((size, size))
     if images:
-        H[:, : size - width] = K.T @ np.concatenate(images, axis=1)
+        H[:, : size - width] = host.rmatmul(K, np.concatenate(images, axis=1))
         H[: size - width, size - width :] = H[size - width :, : size - width].T
     known = H[: size - width, : size - width]
     largest = math.sqrt(max(float(np.linalg.eigvalsh(0.5 * (known + known.T))[-1]), 0.0)) if images else 0.0

@@ -168,9 +168,7 @@ def error(task: Task, evidence: Evidence, options: Options) -> Interval:
     return shared.metric(task, evidence, squared, rounding, _SPREAD[options.power_steps])
 
 
-def solve(
-    A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]
-) -> Outcome:
+def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
     """(U, s, Vh): the leading singular triplets of A, or of A minus its column means."""
     P = products(A, options.backend, task.center, transposed=task.m < task.n)
     lib, size = P.lib, min(task.m, task.n)

@@ -53,7 +53,7 @@ class Products:
 
     @property
     def dtype(self) -> str:
-        """"float64" or "float32"."""
+        """ "float64" or "float32"."""
         return str(self.A.dtype).rpartition(".")[2]
 
     @property
@@ -151,7 +151,7 @@ class Range:
     @property
     def B(self) -> Array:
         """Q'A : (l, n)."""
-        return self.R.T @ self.Z.T
+        return library(self.backend).matmul(self.R.T, self.Z.T)
 
 
 def orthonormalize(lib: Library, Y: Array) -> tuple[Array, Array]:
@@ -164,7 +164,7 @@ def orthonormalize(lib: Library, Y: Array) -> tuple[Array, Array]:
         if not float(deviation) < 0.25:  # one more pass would not restore orthogonality to rounding
             raise Breakdown("the columns are too dependent for Cholesky QR")
         S = lib.cholesky(G)
-        return lib.right_solve_triangular(Q, S), S @ R
+        return lib.right_solve_triangular(Q, S), lib.matmul(S, R)
     except Breakdown:
         return lib.qr(Y)
 

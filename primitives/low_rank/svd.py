@@ -72,9 +72,7 @@ def error(task: Task, evidence: Evidence, options: Options) -> Interval:
     return forecast
 
 
-def solve(
-    A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]
-) -> Outcome:
+def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
     """(U, s, Vh): the leading singular triplets of A, or of A minus its column means."""
     lib = library(options.backend)
     matrix = lib.asarray(A)
