@@ -24,6 +24,8 @@ SWITCH_MARGIN = 0.03
 # Errors within this factor count as equal when the most accurate answer is wanted.
 _SAME_ERROR = 3.0
 _HOPELESS = 0.5
+# What algorithms are asked for in turn, where no accuracy is given and nothing as good as LAPACK fits the limits.
+_LOOSER = (1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 0.1, 0.5)
 # Importing torch for operands of another library, where nothing has done so yet [s].
 _LOADING_TORCH = 1.6
 
@@ -53,6 +55,11 @@ class Limits:
     energy: float | None
     confidence: float
     minimize: str
+
+    @property
+    def limited(self) -> bool:
+        """Whether seconds, bytes or joules are limited."""
+        return self.latency is not None or self.memory is not None or self.energy is not None
 
     @classmethod
     def of(cls, budget: Budget, target: float, spent: float, copied_bytes: float = 0.0) -> Limits:
@@ -86,6 +93,27 @@ def enumerate_entries(
     corrections : mapping of label to factor, optional
         Measured over forecast seconds of candidates that were timed on a part of the problem.
     """
+    entries = _enumerate(kind, task, evidence, profile, limits, ready, corrections)
+    if limits.accuracy_given or not limits.limited or (entries and entries[0].candidate.feasible):
+        return entries
+    for target in _LOOSER:
+        if target > task.target:
+            loose = replace(task, target=target)
+            found = _enumerate(kind, loose, evidence, profile, limits, ready, corrections)
+            if found and found[0].candidate.feasible:
+                return [replace(e, margin=e.margin * task.target / target) for e in found]
+    return entries
+
+
+def _enumerate(
+    kind: Kind,
+    task: Task,
+    evidence: Evidence,
+    profile: HardwareProfile,
+    limits: Limits,
+    ready: frozenset[str],
+    corrections: Mapping[str, float] | None,
+) -> list[Entry]:
     entries = []
     for algorithm in kind.algorithms:
         margin = kind.margin(task, algorithm, ready)
@@ -190,6 +218,17 @@ def _ordered(entries: list[Entry], limits: Limits, defaults: frozenset[str]) -> 
         return 0.0, class_of_error, candidate.cost, candidate.label
 
     return sorted(priced, key=key)
+
+
+def only_accuracy_speaks_against(candidate: Candidate, limits: Limits) -> bool:
+    """Whether trying it anyway breaks no hard promise: forecasts of error are cautious, and certificates decide."""
+    forecast = candidate.forecast
+    return (
+        forecast is not None
+        and (limits.memory is None or forecast.bytes.high <= limits.memory)
+        and (limits.latency is None or forecast.seconds.median <= limits.latency)
+        and (limits.energy is None or forecast.joules.median <= limits.energy)
+    )
 
 
 def frontier(entries: list[Entry]) -> list[Candidate]:

@@ -20,7 +20,7 @@ from ..primitives.work import Work
 from ..profiles import HardwareProfile
 from ..profiles.errors import BudgetExceeded, CertificationFailed, InvalidProblem, PlanError
 from .budget import Budget
-from .candidates import Entry
+from .candidates import Entry, Limits, only_accuracy_speaks_against
 from .certificate import Certificate
 from .kinds import Kind, kind_of
 from .operand import dtype_name
@@ -266,7 +266,10 @@ def execute(plan: Plan, entries: Sequence[Entry], profile: HardwareProfile, *, e
         raise CertificationFailed(f"no algorithm came to an answer: {tried}", tried=tuple(run.attempts))
     outcome, certificate = run.best
     value = finish(kind, outcome.value, prepared)
-    solution = Solution(value, certificate, "certified" if done else "best_effort", plan, record)
+    limits = Limits.of(plan.budget, plan.target, plan.seconds.get("probe", 0.0), held)
+    kept = plan.chosen.feasible or only_accuracy_speaks_against(plan.chosen, limits)
+    met = (done or certificate.satisfied) and kept
+    solution = Solution(value, certificate, "certified" if met else "best_effort", plan, record)
     if not done and not certificate.satisfied and plan.budget.on_infeasible == "raise" and escalate:
         tried = "; ".join(f"{a.label}: {a.outcome}" for a in run.attempts)
         raise CertificationFailed(
@@ -275,8 +278,6 @@ def execute(plan: Plan, entries: Sequence[Entry], profile: HardwareProfile, *, e
             solution=solution,
             tried=tuple(run.attempts),
         )
-    if certificate.satisfied and plan.chosen.feasible:
-        solution.status = "certified"
     return solution
 
 

@@ -22,7 +22,15 @@ from ..profiles import find as find_profile
 from ..profiles import load as load_profile
 from ..profiles.errors import InfeasibleBudget, InvalidProblem, NoAlgorithm
 from .budget import Budget
-from .candidates import Entry, Limits, enumerate_entries, frontier, show_seconds
+from .candidates import (
+    Entry,
+    Limits,
+    enumerate_entries,
+    frontier,
+    only_accuracy_speaks_against,
+    show_bytes,
+    show_seconds,
+)
 from .kinds import Kind, ProbeStep, kind_of
 from .plans import Candidate, Plan
 from .prepare import Prepared, prepare
@@ -202,10 +210,18 @@ def make_plan(
         _prepared=prepared,
         _entries=tuple(entries),
     )
-    if not chosen.feasible and budget.on_infeasible == "raise" and not _only_accuracy_speaks_against(chosen, limits):
+    if not chosen.feasible and budget.on_infeasible == "raise" and not only_accuracy_speaks_against(chosen, limits):
         raise InfeasibleBudget(
             f"no algorithm is forecast to fit the budget for this {kind.describe(task)}: {chosen.label} comes"
             f" nearest but {chosen.reason}",
+            nearest=tuple(frontier(entries)),
+            plan=plan,
+        )
+    needed = 0.0 if chosen.forecast is None else chosen.forecast.bytes.high
+    if limits.memory is not None and needed > limits.memory:
+        raise InfeasibleBudget(
+            f"memory is a hard limit, and even {chosen.label} needs up to {show_bytes(needed)} for this"
+            f" {kind.describe(task)}; {show_bytes(max(0.0, limits.memory))} are allowed",
             nearest=tuple(frontier(entries)),
             plan=plan,
         )
@@ -292,6 +308,8 @@ def _worth(
     prepared: Any,
 ) -> bool:
     """Value of information: does the best that the probe may find save more than the probe costs?"""
+    if not step.applies(task, evidence):
+        return False
     work = step.work(task, evidence)
     try:
         cost = price(work, profile).seconds.median
@@ -371,17 +389,6 @@ def _race(
     return entries, [f"raced on a {task.m} x {task.n} part: {timed}"] if corrections else []
 
 
-def _only_accuracy_speaks_against(candidate: Candidate, limits: Limits) -> bool:
-    """Whether trying it anyway breaks no hard promise: forecasts of error are cautious, and certificates decide."""
-    forecast = candidate.forecast
-    return (
-        forecast is not None
-        and (limits.memory is None or forecast.bytes.high <= limits.memory)
-        and (limits.latency is None or forecast.seconds.median <= limits.latency)
-        and (limits.energy is None or forecast.joules.median <= limits.energy)
-    )
-
-
 def _choose(
     entries: list[Entry], limits: Limits, budget: Budget, floor: float, description: str
 ) -> tuple[Candidate, list[str]]:
@@ -394,7 +401,7 @@ def _choose(
     if priced[0].candidate.feasible:
         return priced[0].candidate, []
     # Nothing fits. What fits all but the accuracy may still be certified: forecasts of error are cautious.
-    tolerable = [e for e in priced if _only_accuracy_speaks_against(e.candidate, limits)]
+    tolerable = [e for e in priced if only_accuracy_speaks_against(e.candidate, limits)]
     if tolerable:
         best = min(
             tolerable,

@@ -34,6 +34,7 @@ from ..certificate import Certificate
 from .products import UNIT, as_columns, column_norms, matmul64, rmatmul64
 
 SKETCH_FACTOR = 4
+_TEST_VECTORS = 3
 _QR_AT_ONCE = 2e7  # below this many multiply-adds a QR factorization of A takes less time than starting a sketch
 
 
@@ -104,10 +105,10 @@ def _embedding(
     reuse: Mapping[str, Any],
     seed: int,
     confidence: float,
-    pair: tuple[Any, Any],
+    pair: tuple[Any, Any, Any] | None,
 ) -> _Embedding:
     gram_factor = reuse.get("gram_factor")
-    if gram_factor is not None and task.dtype == "float64":
+    if gram_factor is not None and pair is not None:
         R = lib.asarray(gram_factor)
         distortion = _gram_distortion(lib, R, pair, task)
         if distortion is not None:
@@ -135,16 +136,29 @@ def _embedding(
     return _from_matrix(lib, _with_ridge(lib, SA, task.ridge), task, distortion, confidence, "independent sketch")
 
 
-def _gram_distortion(lib: Library, R: Any, pair: tuple[Any, Any], task: Task) -> float | None:
-    """How far R'R may be from A'A (+ ridge), relative; None if the test vector or rounding speak against R."""
-    w, quadratic = pair
-    Rw = lib.matmul(R, w)
-    if abs(float((Rw * Rw).sum()) - quadratic) > 1e-3 * quadratic:
+def _whitened(lib: Library, gram_factor: Any, task: Task, seed: int) -> tuple[Any, Any] | None:
+    """Gaussian G and R^-1 G: where R'R = A'A the columns of A R^-1 G are as long as those of G, in every direction."""
+    if gram_factor is None or task.dtype != "float64":
         return None
+    R = lib.asarray(gram_factor)
+    if bool(lib.xp.any(lib.xp.linalg.diagonal(R) == 0)):
+        return None
+    stream = np.random.default_rng(np.random.Philox(key=seed))
+    G = lib.asarray(stream.standard_normal((task.n, _TEST_VECTORS)))
+    return G, lib.solve_triangular(R, G)
+
+
+def _gram_distortion(lib: Library, R: Any, pair: tuple[Any, Any, Any], task: Task) -> float | None:
+    """How far R'R may be from A'A (+ ridge), relative; None if the test vectors or rounding speak against R."""
     amplification = _inverse_norm(lib, R)
     # rounding of the Gram matrix: about u sqrt(n) after column scaling, seen through R^-1 from both sides
     eta = 8.0 * UNIT * math.sqrt(task.n) * amplification**2
-    return eta if eta < 0.25 else None
+    G, AW, W = pair
+    lengths = (G * G).sum(0)
+    gap = abs((AW * AW).sum(0) + task.ridge * (W * W).sum(0) - lengths)
+    if not eta < 0.25 or not bool(lib.xp.all(gap <= (1e-6 + eta) * lengths)):
+        return None
+    return eta
 
 
 def _inverse_norm(lib: Library, R: Any) -> float:
@@ -188,15 +202,13 @@ def certify(
     if not bool(xp.all(xp.isfinite(X))):
         return Certificate("prediction_error", math.inf, math.inf, 1.0, "x is not finite", target, False)
     columns = X.shape[1]
-    w = lib.asarray(np.random.default_rng(np.random.Philox(key=seed)).standard_normal((task.n, 1)))
-    W = xp.concat([X, w], axis=1)
-    AW = matmul64(lib, A, W)
+    tests = _whitened(lib, reuse.get("gram_factor"), task, seed)
+    AW = matmul64(lib, A, X if tests is None else xp.concat([X, tests[1]], axis=1))
     r = B - AW[:, :columns]
-    Aw = AW[:, columns:]
-    quadratic = float((Aw * Aw).sum()) + task.ridge * float((w * w).sum())
+    pair = None if tests is None else (tests[0], AW[:, columns:], tests[1])
     g = rmatmul64(lib, A, r) - task.ridge * X
     norm_b = column_norms(B)
-    embedding = _embedding(lib, A, task, reuse, seed, confidence, (w, quadratic))
+    embedding = _embedding(lib, A, task, reuse, seed, confidence, pair)
     safe = xp.where(norm_b > 0, norm_b, xp.ones_like(norm_b))
 
     def worst(values: Any) -> float:
@@ -269,9 +281,12 @@ def work(task: Task, evidence: Evidence, backend: str, has_gram_factor: bool, ha
     """Two passes over A, and an embedding unless one is at hand."""
     k = Calls(backend, "float64")
     m, n, r = task.m, task.n, max(1, task.nrhs)
-    calls: list[KernelCall] = [k("gemm", m, r + 1, n), k("gemm", n, r, m) if r > 1 else k("gemv_t", m, n)]
+    calls: list[KernelCall] = [
+        k("gemm", m, r + (_TEST_VECTORS if has_gram_factor else 0), n),
+        k("gemm", n, r, m) if r > 1 else k("gemv_t", m, n),
+    ]
     calls += [k("trsm", n, n), k("trsm", n, r)]
-    peak = 8.0 * (m * (3 * r + 1) + 4 * n * n + n * r)
+    peak = 8.0 * (m * (3 * r + _TEST_VECTORS) + 4 * n * n + n * r)
     rows = sketch_rows(task)
     if has_gram_factor:
         return Work(tuple(calls), peak)

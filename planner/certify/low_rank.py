@@ -111,7 +111,7 @@ def certify(
     method = f"{method}; {how}"
     if not math.isfinite(excess):
         return _certificate(math.inf, estimate / norm_fro, sure, method, target)
-    excess = max(4.0 * UNIT, excess)
+    excess = max(4.0 * UNIT, excess * (1.0 + 1e-6))  # the quotient's own rounding
     likely = min(excess, max(0.0, estimate / lower - 1.0)) if lower > 0.0 else excess
     return _certificate(excess, likely, min(sure, confidence), method, target)
 

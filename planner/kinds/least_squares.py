@@ -42,7 +42,7 @@ class LeastSquaresKind(Kind):
         return (
             ProbeStep(
                 "sketch",
-                lambda t, e: t.m > t.n and t.n >= 2,
+                lambda t, e: t.m > t.n and t.n >= 2 and e.residual is None,
                 lambda t, e: sketched_least_squares.work(t),
                 _sketch,
             ),

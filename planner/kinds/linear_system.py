@@ -62,7 +62,10 @@ class LinearSystemKind(Kind):
             ProbeStep(
                 "conditioning",
                 lambda t, e: (
-                    t.dtype == "float64" and t.structure in ("general", "symmetric", "spd", "indefinite") and t.n >= 200
+                    e.small_fraction is None
+                    and t.dtype == "float64"
+                    and t.structure in ("general", "symmetric", "spd", "indefinite")
+                    and t.n >= 200
                 ),
                 lambda t, e: conditioning.work(t),
                 _conditioning,

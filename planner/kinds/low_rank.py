@@ -41,7 +41,9 @@ class LowRankKind(Kind):
         return (
             ProbeStep(
                 "range",
-                lambda t, e: min(t.m, t.n) >= 32 and (t.rank is None or t.rank < 0.5 * min(t.m, t.n)),
+                lambda t, e: (
+                    not e.singular_values and min(t.m, t.n) >= 32 and (t.rank is None or t.rank < 0.5 * min(t.m, t.n))
+                ),
                 lambda t, e: range_sketch.work(t),
                 _range,
             ),

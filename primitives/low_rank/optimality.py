@@ -105,7 +105,7 @@ def best_rank_k_lower_bound(
     C = AB - lib.matmul(Q, lib.rmatmul(Q, AB))
     CC = _float64(lib, lib.rmatmul(C, C))
     residual = max(norm_fro**2 - float(np.trace(T)), 0.0)
-    slack = 8.0 * UNIT_ROUNDOFF[products.dtype] * norm_fro**2  # rounding in T, C'C and the norm
+    slack = 20.0 * UNIT_ROUNDOFF[products.dtype] * norm_fro**2  # rounding in T, C'C and the norm
     d = min(spectral_norm_bound(products, Q, Y, failure_probability, steps) ** 2, residual) + slack
     upper = _eigenvalue_bounds(T, CC, d, k, m - l)
     inside = np.sort(np.maximum(np.linalg.eigvalsh(T), 0.0))[::-1]

@@ -65,7 +65,10 @@ def error(task: Task, evidence: Evidence, options: Options) -> Interval:
     """The best error of the rank, plus rounding."""
     spectrum = shared.spectrum_of(task, evidence)
     squared = 0.0 if task.rank is None else spectrum.tail(task.rank)
-    forecast = shared.metric(task, evidence, squared, shared.floor(task, task.dtype), (1.0, 1.0))
+    rounding = shared.floor(task, task.dtype)
+    if task.rank is not None and squared <= (16.0 * rounding) ** 2 * spectrum.total:
+        return Interval(rounding, rounding / 4.0, 8.0 * rounding)  # exact up to rounding, whatever the best error is
+    forecast = shared.metric(task, evidence, squared, rounding, (1.0, 1.0))
     floor = UNIT_ROUNDOFF[task.dtype] * (min(task.m, task.n) ** 0.5 + 2.0)
     if task.rank is None and task.target < 4.0 * floor:
         return Interval(2.0 * floor, 0.3 * floor, 8.0 * floor)
