@@ -37,12 +37,16 @@ def _problem(problem: Any) -> Problem:
     return problem
 
 
+def _to_standard_error(text: str) -> None:
+    sys.stderr.write(f"autonla: {text}\n")
+
+
 def _reporter(progress: bool | Callable[[str], None]) -> Callable[[str], None]:
     """Where progress messages go: nowhere, standard error, or a function of the caller's."""
     if callable(progress):
         return progress
     if progress:
-        return lambda text: sys.stderr.write(f"autonla: {text}\n") and None
+        return _to_standard_error
     return lambda text: None
 
 

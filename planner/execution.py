@@ -33,6 +33,8 @@ from .solution import Attempt, LowRankFactors, Record, Solution
 _CERTIFICATE_STREAM = 0x5EED_CE57
 # Without an accuracy in the budget an answer this far from LAPACK's is not taken from a shortcut.
 _FAR_FROM_LAPACK = 100.0
+# By-products of an answer that was not good enough from which the next candidate may go on (a range: by power steps).
+_CONTINUED = ("range", "factor")
 _SMALLEST_NORMAL = {"float64": 2.0**-1022, "float32": 2.0**-126}
 
 
@@ -125,13 +127,9 @@ class _Run:
     """The state of one execution: what was tried, the best so far, and what is left of the budget."""
 
     def __init__(self, kind: Kind, prepared: Prepared, budget: Budget, metric: str, started: float) -> None:
-        self.kind, self.prepared, self.budget, self.metric, self.started = (
-            kind,
-            prepared,
-            budget,
-            metric,
-            started,
-        )
+        self.kind, self.budget, self.metric, self.started = kind, budget, metric, started
+        # a copy: what attempts leave behind is for the next attempt of this run only
+        self.prepared = replace(prepared, by_products=dict(prepared.by_products))
         self.attempts: list[Attempt] = []
         self.failed: list[Entry] = []
         self.best: tuple[Outcome, Certificate] | None = None
@@ -171,6 +169,7 @@ class _Run:
         self.attempts.append(Attempt(label, ran + certified, sentence, certificate.bound, dict(outcome.details)))
         if not good:
             self.failed.append(entry)
+            self.prepared.by_products |= {k: v for k, v in outcome.by_products.items() if k in _CONTINUED}
         return good
 
     def _count(self, entry: Entry) -> None:

@@ -408,8 +408,8 @@ def _choose(
             key=lambda e: (
                 round(e.candidate.failure, 2),
                 not e.algorithm.safe,
-                e.candidate.forecast.seconds.median,
-            ),  # type: ignore[union-attr]
+                e.candidate.forecast.seconds.median if e.candidate.forecast else math.inf,
+            ),
         )
         note = (
             f"no candidate is forecast to reach {limits.target:.1e}; {best.candidate.label} comes nearest and its"

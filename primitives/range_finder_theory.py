@@ -125,7 +125,8 @@ def _bins(remaining: int) -> tuple[np.ndarray, np.ndarray]:
     return (edge[1:] + edge[:-1] + 1.0) / 2.0, np.diff(edge)
 
 
-# The tail family s_j = s_l exp(-b ((j/l)^c - 1) / c): c = 1 is exponential, c = 0 a power law, c << 0 a drop to a plateau.
+# The tail family s_j = s_l exp(-b ((j/l)^c - 1) / c): exponential for c = 1, a power law for c = 0, a drop to a plateau
+# for c << 0.
 _CURVATURES = np.append(np.array([-16.0, -8.0, -4.0, -2.0, -1.4]), np.linspace(-1.0, 2.0, 16))
 _SLOPES = np.append(0.0, np.geomspace(0.03, 300.0, 30))
 
@@ -230,7 +231,7 @@ def fixed_point(weights: np.ndarray, count: np.ndarray, l: float | np.ndarray) -
         low, high = np.where(excess < 0, u, low), np.where(excess > 0, u, high)
         newton = u - excess / np.maximum(slope, 1e-300)
         step = np.where((newton > low) & (newton < high), newton, 0.5 * (low + high))
-        if ((np.abs(step - u) < 1e-7) | ~active).all():
+        if ((np.abs(step - u) < 1e-5) | ~active).all():
             u = step
             break
         u = step
@@ -270,10 +271,8 @@ def _truncated(spectrum: Spectrum, weights: np.ndarray, l: float, rank: float) -
     h = np.exp(np.interp(np.log(np.maximum(s2[inside], _TINY)), log_t, log_g))
     x = weights[inside]
     outlier = float(head[inside] @ (1.0 / (1.0 / np.maximum(s2[inside], _TINY) + x * h)))
-    if compression > 0 and outlier > 0:
-        deficit = math.sqrt(compression * outlier)
-    else:
-        deficit = max(compression, outlier)
+    both = compression > 0 and outlier > 0
+    deficit = math.sqrt(compression * outlier) if both else max(compression, outlier)
     return max(best + deficit, full) * spectrum.energy[0]
 
 
@@ -346,7 +345,7 @@ def krylov_error(spectrum: Spectrum, block: int, steps: int, rank: int | None = 
         if l <= (rank or 0) or l >= spectrum.size:
             continue
         weights.append(_power_weights(spectrum, steps + 1 - start))
-        cuts = {spectrum.value(max(1, int(l * f))) for f in (0.6, 0.9, 1.3)} | {spectrum.value((rank or l) + 1)}
+        cuts = {spectrum.value(max(1, int(l * f))) for f in (0.9, 1.3)} | {spectrum.value((rank or l) + 1)}
         if degree > 1:
             weights += [_chebyshev_weights(spectrum, cut, degree) for cut in cuts if cut > 0]
         columns += [l] * (len(weights) - len(columns))
@@ -402,8 +401,6 @@ def correct_ritz_values(values: np.ndarray, residual_energy: float, size: int) -
     capture = (g * energy[-1], captured, 0.02 * l + 0.5)
     tail = (total - float(energy.sum())) / energy[-1]
     shape = _tail_shape(1.0 + offset / kept, count, tail, _slope(np.sqrt(energy)), capture)
-    spectrum = Spectrum(
-        np.append(energy, energy[-1] * np.minimum(shape, 1.0)), np.append(np.ones(kept), count)
-    )
+    spectrum = Spectrum(np.append(energy, energy[-1] * np.minimum(shape, 1.0)), np.append(np.ones(kept), count))
     leading = np.array([spectrum.value(j) for j in range(1, l + 1)])
     return spectrum_from_leading(tuple(leading.tolist()), max(total - float(leading @ leading), 0.0), size)

@@ -20,8 +20,8 @@ import numpy as np
 from ..primitives.backends import backends_for
 from ..primitives.evidence import Evidence, Finding
 from ..primitives.interval import Interval
-from ..primitives.low_rank import range_basis
 from ..primitives.low_rank import _shared as shared
+from ..primitives.low_rank import range_basis
 from ..primitives.range_finder_theory import Spectrum, correct_ritz_values
 from ..primitives.task import UNIT_ROUNDOFF, Task
 from ..primitives.work import Calls, KernelCall, Work

@@ -169,7 +169,9 @@ def _best_error_from_below(
     """A number that ||A - A_k||_F exceeds with probability 1 - delta, and how it was found."""
     assert task.rank is not None
     values = outcome.by_products.get("singular_values")
-    if values is not None or seen is None:
+    if seen is None:
+        if values is None:
+            return 0.0, "the algorithm left nothing to bound the best error by"
         # LAPACK's values are within a small multiple of u sigma_1 (Anderson et al. 1999, section 4.9); their sum of
         # squares is checked against the norm.
         unit = UNIT_ROUNDOFF[task.dtype] * math.sqrt(task.m + task.n)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from rich.console import Console
 from rich.rule import Rule
 from rich.table import Table
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _TIE = 1.1  # a ratio of times below this, either way, is called a tie
 _FORECAST_FACTOR = 1.5
+_BUSY = 0.75
 _LABEL = 11
 _MOST_REJECTED = 3
 _MOST_FINDINGS = 4
@@ -40,6 +42,16 @@ def heading(out: Console, quick: bool) -> None:
     )
     if quick:
         out.print("--quick: small problems, timed once; their times say little.", style="yellow")
+
+
+def busy(out: Console) -> None:
+    """A warning where other programs keep the processor busy."""
+    load, cores = psutil.getloadavg()[0], psutil.cpu_count() or 1
+    if load > _BUSY * cores:
+        out.print(
+            f"The machine is busy (load {load:.1f} on {cores} cores): times and comparisons of speed will be off.",
+            style="yellow",
+        )
 
 
 def before_profile(out: Console) -> None:

@@ -117,6 +117,7 @@ def run_demo(
     folder = _made(Path(folder))
     began = time.perf_counter()
     report.heading(out, quick)
+    report.busy(out)
     report.machine(out, _profile(out, measure_profile and not quick))
     cases = list(entries(Sizes.quick() if quick else Sizes()))
     outcomes: list[Outcome] = []

@@ -178,7 +178,7 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
             if found.columns + missing > (MOST + 0.1) * size:
                 raise Breakdown(shared.too_much(found, missing))
             found, done = _expand(P, found, min(width, size - found.columns)), done + 1
-    details = {"block": width, "steps": done, "columns": found.columns, "rank": rank}
+    details: dict[str, float | int | str] = {"block": width, "steps": done, "columns": found.columns, "rank": rank}
     return Outcome(triplets(lib, found, small, rank), shared.by_products(found), details)
 
 

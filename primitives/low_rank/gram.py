@@ -74,7 +74,7 @@ def work(task: Task, evidence: Evidence, options: Options) -> Work:
         k("gemm", m, rank, n),
         *shared.orthonormalize_calls(k, m, rank),
     )
-    squares = {"torch": 14, "numpy": 5 if task.dtype == "float64" else 10}.get(options.backend, 5) + 2 * task.center
+    squares = {"torch": 8, "numpy": 5 if task.dtype == "float64" else 10}.get(options.backend, 5) + 2 * task.center
     vectors = n * n + (shared.copies(options.backend, task.dtype) + task.center) * m * rank + 3 * n * rank
     held = max(squares * n * n, vectors) + 4 * rank * rank + 3 * n
     return Work(calls, shared.peak(task.dtype, held))

@@ -24,7 +24,7 @@ from ..interval import Interval
 from ..task import UNIT_ROUNDOFF, Task
 from ..work import Calls, Work
 from . import _shared as shared
-from .range_basis import products, test_matrix
+from .range_basis import gaussian_columns, products
 
 Array = Any
 
@@ -123,19 +123,16 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
     def rmatvec(y: np.ndarray) -> np.ndarray:
         return P.rmatmul(y.reshape(-1, 1))[:, 0]
 
-    operator: Any = LinearOperator(
-        shape=(task.m, task.n),
-        dtype=np.dtype(task.dtype),
-        matvec=matvec,
-        rmatvec=rmatvec,
-        matmat=P.matmul,
-        rmatmat=P.rmatmul,
+    make: Any = LinearOperator
+    operator = make(
+        (task.m, task.n), matvec, rmatvec=rmatvec, matmat=P.matmul, rmatmat=P.rmatmul, dtype=np.dtype(task.dtype)
     )
     rank = task.rank or 1
     short = P if task.n <= task.m else P.T
-    start = test_matrix(short if options.solver == "arpack" else P.T, 1, task.seed)[:, 0]
+    start = gaussian_columns(short if options.solver == "arpack" else P.T, 1, task.seed)[:, 0]
+    run: Any = svds
     try:
-        U, s, Vh = svds(
+        U, s, Vh = run(
             operator,
             k=rank,
             v0=start,

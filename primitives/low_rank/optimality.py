@@ -42,7 +42,7 @@ from ..kernels import library
 from ..task import UNIT_ROUNDOFF, Task
 from ..work import Calls, KernelCall, Work
 from . import _shared as shared
-from .range_basis import Products, test_matrix
+from .range_basis import Products, gaussian_columns
 
 Array = Any
 
@@ -97,7 +97,7 @@ def best_rank_k_lower_bound(
         return 0.0
     lib = products.lib
     r = min(TEST_VECTORS, n)
-    Omega = test_matrix(products, r, (seed ^ _SEED) & (2**64 - 1))
+    Omega = gaussian_columns(products, r, (seed ^ _SEED) & (2**64 - 1))
     W = products.matmul(lib.xp.concat([B.T, Omega], axis=1))
     AB, Y = W[:, :l], W[:, l:]
     Y = Y - lib.matmul(Q, lib.matmul(B, Omega))

@@ -198,7 +198,7 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
                 raise Breakdown(shared.too_much(found, more))
             found = extend(P, found, more)
         rank = chosen
-    details = {"columns": found.columns, "power_steps": found.power_steps, "rank": rank}
+    details: dict[str, float | int | str] = {"columns": found.columns, "power_steps": found.power_steps, "rank": rank}
     return Outcome(triplets(lib, found, small, rank), shared.by_products(found), details)
 
 

@@ -199,7 +199,7 @@ def _directions(shape: tuple[int, int], attempt: int, dtype: str) -> np.ndarray:
     return gaussian_test_matrix(*shape, attempt, np.float32 if "32" in dtype else np.float64)
 
 
-def test_matrix(products: Products, columns: int, seed: int, first: int = 0) -> Array:
+def gaussian_columns(products: Products, columns: int, seed: int, first: int = 0) -> Array:
     """(n, columns) standard normal, columns `first`, `first` + 1, ... of the seed's stream."""
     return gaussian_test_matrix(
         products.shape[1], columns, seed, np.dtype(products.dtype), products.lib.xp, _device(products.A), first
@@ -209,7 +209,7 @@ def test_matrix(products: Products, columns: int, seed: int, first: int = 0) -> 
 def find(products: Products, columns: int, seed: int, norm_fro: float) -> Range:
     """Range of A Omega: one product with A and one with its transpose."""
     lib = products.lib
-    Q, R_Y = orthonormalize(lib, products.matmul(test_matrix(products, columns, seed)))
+    Q, R_Y = orthonormalize(lib, products.matmul(gaussian_columns(products, columns, seed)))
     Z, R = orthonormalize(lib, products.rmatmul(Q))
     found = Range(Q, Z, R, 0, seed, products.transposed, lib.name, 0.0, norm_fro)
     residual = _difference(found, products.dtype)
@@ -236,7 +236,7 @@ def extend(products: Products, found: Range, columns: int) -> Range:
     Yu, Gu, Li, SIAM J. Matrix Anal. Appl. 39 (2018), with test-matrix columns that follow those used before.
     """
     lib = products.lib
-    Omega = test_matrix(products, columns, found.seed, found.columns)
+    Omega = gaussian_columns(products, columns, found.seed, found.columns)
     Q, _, _ = orthonormalize_against(lib, products.matmul(Omega), found.Q)
     for _ in range(max(found.power_steps, 0)):
         W, _, _ = orthonormalize_against(lib, products.rmatmul(Q), found.Z)
@@ -265,7 +265,7 @@ def with_residual(products: Products, found: Range, test_vectors: int = 8) -> Ra
         return found
     residual = _difference(found, products.dtype)
     if residual is None:
-        G = test_matrix(products, test_vectors, found.seed ^ _CERTIFY)
+        G = gaussian_columns(products, test_vectors, found.seed ^ _CERTIFY)
         lib = products.lib
         Q = lib.astype(found.Q, products.dtype)
         Y = products.matmul(G)
