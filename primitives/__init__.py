@@ -7,7 +7,7 @@ packages add theirs through the entry-point group "autonla.algorithms" (an `Algo
 from __future__ import annotations
 
 import warnings
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 
@@ -25,7 +25,7 @@ BUILT_IN = {
 ENTRY_POINT_GROUP = "autonla.algorithms"
 
 
-@lru_cache(maxsize=None)
+@cache
 def algorithms_for(kind: str) -> tuple[Algorithm, ...]:
     """Every algorithm registered for a kind of problem: the built-in ones, then those of other packages."""
     built_in: tuple[Algorithm, ...] = ()
@@ -34,7 +34,7 @@ def algorithms_for(kind: str) -> tuple[Algorithm, ...]:
     return built_in + tuple(a for a in _third_party() if a.kind == kind)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _third_party() -> tuple[Algorithm, ...]:
     """Algorithms of other packages; one that cannot be loaded is left out with a warning that names it."""
     found: list[Algorithm] = []

@@ -85,9 +85,7 @@ def loads(data: bytes, origin: str = "profile") -> HardwareProfile:
         raise ProfileError(f"{origin}: {_damage(data) or 'not a profile file'}; {_REMEDY}")
     payload = data[head.end() : tail.start()]
     if hashlib.sha256(payload).hexdigest().encode() != head.group(1):
-        raise ProfileError(
-            f"{origin}: {_damage(data) or 'changed after it was written (checksum)'}; {_REMEDY}"
-        )
+        raise ProfileError(f"{origin}: {_damage(data) or 'changed after it was written (checksum)'}; {_REMEDY}")
     try:
         return HardwareProfile.model_validate_json(payload, strict=True)
     except ValidationError as error:
@@ -184,9 +182,7 @@ def save(profile: HardwareProfile, path: str | os.PathLike[str] | None = None) -
 
     data = dumps(profile)
     if len(data) > MAX_BYTES:
-        raise ProfileError(
-            f"the profile takes {len(data)} bytes, the limit is {MAX_BYTES}: measure fewer points"
-        )
+        raise ProfileError(f"the profile takes {len(data)} bytes, the limit is {MAX_BYTES}: measure fewer points")
     path = profile_path() if path is None else _expand(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SHARED_DATA = Path(
-    os.environ.get("AUTONLA_SHARED_DATA") or Path(__file__).resolve().parents[2] / "shared/data"
-)
+SHARED_DATA = Path(os.environ.get("AUTONLA_SHARED_DATA") or Path(__file__).resolve().parents[2] / "shared/data")
 
 
 def pytest_report_header() -> str:

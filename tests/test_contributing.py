@@ -24,9 +24,7 @@ GUIDE = Path(__file__).resolve().parents[1] / "CONTRIBUTING.md"
 def cgls(monkeypatch: pytest.MonkeyPatch) -> Algorithm:
     if not GUIDE.is_file():
         pytest.skip("the tests were copied out of the checkout")
-    match = re.search(
-        r"```python\n(\"\"\"Conjugate gradients.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL
-    )
+    match = re.search(r"```python\n(\"\"\"Conjugate gradients.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
     assert match
     module = types.ModuleType("autonla.primitives.least_squares.cgls")
     module.__package__ = "autonla.primitives.least_squares"

@@ -73,12 +73,8 @@ def test_every_room_is_imported_under_one_name(folder):
 
 def source_files() -> list[Path]:
     """Every file of the five folders, relative to the root."""
-    files = (
-        path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()
-    )
-    return sorted(
-        p for p in files if not any(part == "__pycache__" or part.startswith(".") for part in p.parts)
-    )
+    files = (path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file())
+    return sorted(p for p in files if not any(part == "__pycache__" or part.startswith(".") for part in p.parts))
 
 
 @needs_checkout

@@ -7,7 +7,7 @@ and alternating between busy pools costs milliseconds, so an algorithm stays wit
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LIBRARIES = ("numpy", "scipy", "torch", "cupy")
 
 
-@lru_cache(maxsize=None)
+@cache
 def library(name: str) -> Library:
     """Dense kernels of one library; torch and cupy are imported by the first call that names them.
 

@@ -150,7 +150,7 @@ class ScipyLibrary(Library):
 
     def ldl_factor(self, A: Array) -> LDLFactor:
         """Bunch-Kaufman factorization of a symmetric matrix. Raises Breakdown when exactly singular."""
-        F, t = _fortran(A)
+        F, _ = _fortran(A)
         lwork = int(_lapack("sytrf_lwork", A)(A.shape[0], lower=1)[0])
         ldl, pivots, info = _lapack("sytrf", A)(F, lwork=lwork, lower=1)
         if info > 0:
@@ -177,7 +177,8 @@ class ScipyLibrary(Library):
         return x
 
     def qr(self, A: Array) -> tuple[Array, Array]:
-        return scipy.linalg.qr(A, mode="economic", check_finite=False)
+        Q, R = scipy.linalg.qr(A, mode="economic", check_finite=False)[:2]
+        return Q, R
 
     def qr_r(self, A: Array) -> Array:
         k = min(A.shape)
@@ -204,7 +205,8 @@ class ScipyLibrary(Library):
     def _lstsq(self, A: Array, b: Array, driver: str) -> Array:
         try:
             rcond = max(A.shape) * _EPS[A.dtype.name]
-            return scipy.linalg.lstsq(A, b, cond=rcond, lapack_driver=driver, check_finite=False)[0]
+            solution: Any = scipy.linalg.lstsq(A, b, cond=rcond, lapack_driver=driver, check_finite=False)
+            return solution[0]
         except np.linalg.LinAlgError as error:
             raise Breakdown("the SVD did not converge") from error
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from autonla.planner.budget import Budget
 from autonla.profiles.errors import AutonlaError, InvalidBudget
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("2 s", 2.0), ("500 ms", 0.5), ("250us", 250e-6), ("3 µs", 3e-6), ("1.5 min", 90.0), ("1 h", 3600.0), ("1e-1 s", 0.1)],
+    [
+        ("2 s", 2.0),
+        ("500 ms", 0.5),
+        ("250us", 250e-6),
+        ("3 µs", 3e-6),
+        ("1.5 min", 90.0),
+        ("1 h", 3600.0),
+        ("1e-1 s", 0.1),
+    ],
 )
 def test_latency_units(text, seconds):
     assert Budget(latency=text).latency == pytest.approx(seconds)

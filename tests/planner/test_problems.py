@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse
+from scipy.sparse.linalg import aslinearoperator
+
 from autonla.planner.problems import (
     Eigenpairs,
     Hierarchical,
@@ -17,7 +19,6 @@ from autonla.planner.problems import (
     Trace,
 )
 from autonla.profiles.errors import InvalidProblem, UnsupportedDtype
-from scipy.sparse.linalg import aslinearoperator
 
 torch = pytest.importorskip("torch")
 
@@ -38,12 +39,12 @@ REFUSED = [
     (lambda: LinearSystem(np.ma.masked_array(A3), b3), "masked"),
     (lambda: LeastSquares(TALL, np.ones(5), ridge=-1.0), "ridge"),
     (lambda: LeastSquares(TALL, np.ones(5), ridge=float("nan")), "ridge"),
-    (lambda: LeastSquares(TALL, np.ones(5), ridge="much"), "ridge"),
+    (lambda: LeastSquares(TALL, np.ones(5), ridge="much"), "ridge"),  # pyright: ignore[reportArgumentType]
     (lambda: LowRank(TALL, rank=0), "rank"),
     (lambda: LowRank(TALL, rank=4), "rank"),
-    (lambda: LowRank(TALL, rank=2.0), "rank"),
+    (lambda: LowRank(TALL, rank=2.0), "rank"),  # pyright: ignore[reportArgumentType]
     (lambda: LowRank(TALL, rank=True), "rank"),
-    (lambda: LowRank(TALL, center="yes"), "center"),
+    (lambda: LowRank(TALL, center="yes"), "center"),  # pyright: ignore[reportArgumentType]
     (lambda: Eigenpairs(A3, 0), "k"),
     (lambda: Eigenpairs(A3, 2, which="XX"), "which"),
     (lambda: Product(TALL, TALL), "rows"),

@@ -103,9 +103,7 @@ def test_a_library_is_named_without_path_and_hash(file, stem):
     assert _stem({"filepath": file, "prefix": "prefix"}) == stem
 
 
-BLAS = BlasLibrary(
-    library="openblas", internal_api="openblas", version="0.3.30", architecture="Zen", threads=2
-)
+BLAS = BlasLibrary(library="openblas", internal_api="openblas", version="0.3.30", architecture="Zen", threads=2)
 
 
 @pytest.fixture
@@ -181,9 +179,7 @@ def test_a_blas_that_came_with_torch_is_no_difference(plain):
 def test_a_device_that_is_gone_refuses_and_a_new_driver_warns(plain):
     a = alter(plain, devices=[Device(name="NVIDIA A100", driver="550.1")])
     assert severities(a, plain) == {("devices", "refuse")}
-    assert severities(a, alter(plain, devices=[Device(name="NVIDIA A100", driver="560.1")])) == {
-        ("devices", "warn")
-    }
+    assert severities(a, alter(plain, devices=[Device(name="NVIDIA A100", driver="560.1")])) == {("devices", "warn")}
 
 
 def test_the_sentence_names_both_sides(plain):

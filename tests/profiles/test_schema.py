@@ -53,9 +53,7 @@ CHANGES = {
     "unknown rigor": lambda d: d.update(rigor="sloppy"),
     "made-up energy": lambda d: d["energy"].update(source="guess"),
     "negative watts": lambda d: d["energy"].update(idle_watts=-1.0),
-    "negative sigma": lambda d: d.update(
-        corrections={"lu": {"log_bias": 0.0, "log_sigma": -1.0, "count": 3}}
-    ),
+    "negative sigma": lambda d: d.update(corrections={"lu": {"log_bias": 0.0, "log_sigma": -1.0, "count": 3}}),
 }
 
 
@@ -108,9 +106,7 @@ def test_table_lookup(profile):
 
 def test_the_largest_number_of_threads_is_found_in_any_order(profile):
     tables = [
-        KernelTable(
-            kernel="gemv", backend="numpy", dtype="float64", threads=t, points=profile.kernels[0].points
-        )
+        KernelTable(kernel="gemv", backend="numpy", dtype="float64", threads=t, points=profile.kernels[0].points)
         for t in (2, 16, 4)
     ]
     reordered = HardwareProfile.model_validate(dict(profile) | {"kernels": tables})

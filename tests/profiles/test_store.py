@@ -125,9 +125,7 @@ def test_a_pipe_does_not_block(tmp_path):
 
 def test_a_profile_of_another_machine_is_refused_with_the_reason(make_profile, here):
     path = store.save(make_profile(fingerprint=foreign(here)))
-    with pytest.raises(
-        ProfileError, match=r"does not fit this machine: processor: .*Abacus 9000.* \(and 1 more\)"
-    ):
+    with pytest.raises(ProfileError, match=r"does not fit this machine: processor: .*Abacus 9000.* \(and 1 more\)"):
         store.load()
     assert store.load(path, any_machine=True).fingerprint.processor == "Abacus 9000"
 
@@ -310,8 +308,7 @@ def test_two_writers_and_a_reader(make_profile, tmp_path):
     store.save(small, path)
     spawn = multiprocessing.get_context("spawn")
     writers = [
-        spawn.Process(target=_write_many, args=(str(path), profile.model_dump_json(), 25))
-        for profile in (small, large)
+        spawn.Process(target=_write_many, args=(str(path), profile.model_dump_json(), 25)) for profile in (small, large)
     ]
     for writer in writers:
         writer.start()
