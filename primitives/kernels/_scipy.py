@@ -177,8 +177,8 @@ class ScipyLibrary(Library):
         return x
 
     def qr(self, A: Array) -> tuple[Array, Array]:
-        Q, R = scipy.linalg.qr(A, mode="economic", check_finite=False)[:2]
-        return Q, R
+        factors: Any = scipy.linalg.qr(A, mode="economic", check_finite=False)
+        return factors
 
     def qr_r(self, A: Array) -> Array:
         k = min(A.shape)
