@@ -71,7 +71,7 @@ class Sizes:
     @classmethod
     def quick(cls) -> Sizes:
         """Seconds instead of minutes."""
-        return cls((4000, 40), 300, 300, 20, 400, "500 ms", "3 MiB")
+        return cls((4000, 40), 300, 300, 20, 400, "500 ms", "6 MiB")
 
 
 @dataclass(frozen=True, slots=True)
