@@ -103,10 +103,13 @@ def stable_error(task: Task, evidence: Evidence, dtype: str, method: Stability) 
         second = c2 * residual_factor * cond * residual if residual > 0.0 else 0.0
         return u * (c1 * solution_factor * size + second)
 
+    long_sums = 1.0
+    if dtype == "float32" and method is not CORRECTED:  # roundings of one sign in long columns grow like m, not sqrt(m)
+        long_sums = max(1.0, math.sqrt(p / 2000.0))
     error = Interval(
         total("median", 1.0, 1.0),
         total("low", 1.0 / method.solution_spread[0], 1.0 / method.residual_spread[0]),
-        total("high", method.solution_spread[1], method.residual_spread[1]),
+        total("high", method.solution_spread[1] * long_sums, method.residual_spread[1]),
     )
     if dtype != task.dtype:  # computed in float64, handed back in the float32 of the problem
         error = error + rounded_solution(task, evidence)
@@ -119,12 +122,12 @@ def rounded_solution(task: Task, evidence: Evidence) -> Interval:
     return Interval(0.15 * u * x.median, 0.02 * u * x.low, 0.6 * u * x.high)
 
 
-def truncation_error(task: Task, evidence: Evidence) -> Interval:
+def truncation_error(task: Task, evidence: Evidence, slack: float = 1.0) -> Interval:
     """What setting singular values below t sigma_1 to zero costs, t = max(m, n) eps: |u_i'b| / ||b|| for each of them.
 
     For a matrix of full rank that is sigma_i |v_i'x*| / ||b||, at most ||A|| ||x*|| / (cond ||b||). For one whose
     rank is below working accuracy it is nothing if the rank is what is meant, and up to the share of the residual
-    that so many random directions hold if it is not.
+    that so many random directions hold if it is not. `slack`: by how much the method overestimates condition numbers.
     """
     p, k = max(task.m, task.n), min(task.m, task.n)
     t = p * 2.0 * UNIT_ROUNDOFF[task.dtype]
@@ -133,9 +136,9 @@ def truncation_error(task: Task, evidence: Evidence) -> Interval:
         share = math.sqrt(min(1.0, (k - evidence.numerical_rank) / outside))
         return Interval(0.0, 0.0, 2.0 * share * residual_of(task, evidence).high)
     condition, x = evidence.condition, solution_of(evidence)
-    if condition.high * t < 1.0:
+    if condition.high * t * slack < 1.0:
         return Interval.exact(0.0)
-    high = min(1.0, x.high / max(condition.low, 0.3 / t))
+    high = min(1.0, x.high / max(condition.low, 0.3 / (t * slack)))
     if condition.median * t < 1.0:
         return Interval(0.0, 0.0, high)
     return Interval(min(0.5 * high, 0.5 * x.median / condition.median), 0.0, high)

@@ -68,8 +68,11 @@ def work(task: Task, evidence: Evidence, options: Options) -> Work:
 
 
 def error(task: Task, evidence: Evidence, options: Options) -> Interval:
-    """u (c1 ||A|| ||x*|| / ||b|| + c2 cond ||r|| / ||b||), and what the threshold cuts off."""
-    return stable_error(task, evidence, options.dtype, PIVOTED) + truncation_error(task, evidence)
+    """u (c1 ||A|| ||x*|| / ||b|| + c2 cond ||r|| / ||b||), and what the threshold cuts off.
+
+    gelsy estimates the condition number as it goes, and sometimes several times too high.
+    """
+    return stable_error(task, evidence, options.dtype, PIVOTED) + truncation_error(task, evidence, slack=5.0)
 
 
 ALGORITHM = Algorithm(
