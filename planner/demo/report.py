@@ -129,7 +129,8 @@ def case(out: Console, number: int, total: int, outcome: Outcome) -> None:
     for timing in outcome.today:
         verdict, style = compare(timing.seconds, outcome.seconds)
         missed = "" if _good(outcome, timing) else ", which misses the accuracy"
-        text = f"{timing.label} {show_seconds(timing.seconds)}, error {show_error(timing.error)}{missed}: "
+        once = " (one run)" if timing.runs == 1 else ""
+        text = f"{timing.label} {show_seconds(timing.seconds)}{once}, error {show_error(timing.error)}{missed}: "
         _line(out, "today", f"{text}autonla is {verdict}", style=style)
 
 
