@@ -185,11 +185,13 @@ def orthonormalize_against(lib: Library, Y: Array, K: Array) -> tuple[Array, Arr
         if float(lib.xp.max(lib.xp.abs(E))) <= tolerance:
             return Q, C, R
         if attempt == 0:
-            Q, S = lib.qr(Q - lib.matmul(K, E))
+            Q = Q - lib.matmul(K, E)
+            Q, S = lib.qr(Q - lib.matmul(K, lib.rmatmul(K, Q)))
             C, R = C + E @ R, S @ R
         else:  # nothing of Y is left: any directions complete the basis, with no weight
             G = lib.xp.asarray(lib.asarray(_directions(Q.shape, attempt, str(Q.dtype))), device=_device(Q))
-            Q, _ = lib.qr(G - lib.matmul(K, lib.rmatmul(K, G)))
+            G = G - lib.matmul(K, lib.rmatmul(K, G))
+            Q, _ = lib.qr(G - lib.matmul(K, lib.rmatmul(K, G)))  # K is orthonormal to `tolerance` only
             R = 0.0 * R
     raise Breakdown("no directions orthogonal to the basis are left")
 
