@@ -29,8 +29,8 @@ def timed(call: Call, inner: int = 1) -> float:
 def samples(call: Call, burst: float) -> tuple[list[float], bool]:
     """Times of a call [s] and whether they were disturbed.
 
-    A call much shorter than `burst` [s] is repeated up to 20 times after one that is not counted; a call much longer
-    is timed once.
+    A call much shorter than `burst` [s] is repeated up to 20 times after one that is not counted; the longer it is,
+    the fewer repeats it is given, and one much longer is timed once.
 
     Parameters
     ----------
@@ -39,14 +39,14 @@ def samples(call: Call, burst: float) -> tuple[list[float], bool]:
     """
     waited, began = waited_for_processor(), time.perf_counter()
     first = timed(call)
-    if first > 80.0 * burst:
+    if first > 20.0 * burst:
         times = [first]
-    elif first > 20.0 * burst:
+    elif first > 5.0 * burst:
         times = [first, timed(call)]
     else:
         inner = max(1, min(50, int(2e-5 / max(first, 1e-9))))  # the clock itself costs about 0.1 microseconds
         deadline = time.perf_counter() + burst
-        times = [timed(call, inner) for _ in range(3)]
+        times = [timed(call, inner) for _ in range(3 if first < burst else 2)]
         while len(times) < 20 and time.perf_counter() < deadline:
             times.append(timed(call, inner))
     waited = waited_for_processor() - waited

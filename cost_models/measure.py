@@ -24,7 +24,7 @@ import numpy as np
 
 from ..primitives.kernels._grids import ELEMENT_LIMIT
 from ..primitives.kernels._operands import GaussianOperands
-from ..primitives.kernels.catalogue import KERNELS, Kernel
+from ..primitives.kernels.catalogue import ITEMSIZE, KERNELS, Kernel
 from ..profiles import HardwareProfile, KernelPoint, KernelTable, fingerprint
 from . import _timing
 from .energy import energy_model
@@ -38,7 +38,9 @@ _REVISIT = {"quick": 0.03, "standard": 0.5, "thorough": 2.0}  # longer visits ar
 _TIERS = (1, 3, 8)  # positions in a kernel's grid where the next tier of importance begins
 _REPAIRS = 4  # more passes over what has only been timed while disturbed
 _PATIENCE = 0.25  # share of the time limit that may go into waiting and retrying
+_ATTEMPTS = 3  # in one visit: a kernel with more threads than processors disturbs itself
 _WAIT = 0.5  # longest wait for other programs at a time [s]
+_LARGE = 16 * 2**20  # arrays that malloc takes from the system and gives back every time [B]
 _ABSURD = 30.0  # a reduced precision this many times slower than float32 is an emulation
 
 Progress = Callable[[float, str], None]
@@ -281,6 +283,13 @@ def _visit_all(
     return all(point.samples or point.failed for _, point in points)
 
 
+def _touch_memory(size: float) -> None:
+    """Write to so many bytes and free them: what a virtual machine has not used lately costs it ten times as much, and
+    a call that is timed once would be charged for that."""
+    if size > _LARGE:
+        np.ones(int(size), dtype=np.uint8)
+
+
 def _due(point: _Point, number: int, first: int, rigor: str) -> bool:
     """Whether a pass visits a point: its tier's own pass, then where short, then where only disturbed."""
     if point.failed:
@@ -297,12 +306,14 @@ def _visit(table: _Table, point: _Point, operands: GaussianOperands, burst: floa
     try:
         call = table.kernel.prepare(table.backend, point.dims, table.dtype, operands, table.device)
         call = _timing.synchronous(call, table.backend, table.device)
-        while True:
+        if table.device == "cpu":
+            _touch_memory(ITEMSIZE[table.dtype] * table.kernel.fresh(*point.dims))
+        for _ in range(_ATTEMPTS):
             attempt = time.perf_counter()
             times, disturbed = _timing.samples(call, burst)
             (point.disturbed if disturbed else point.clean).extend(times)
             spent = time.perf_counter() - attempt
-            if not disturbed or clock.patience < spent or len(point.disturbed) > 60:
+            if not disturbed or clock.patience < spent:
                 break
             _timing.wait_until_idle(min(_WAIT, clock.patience))
             clock.patience -= time.perf_counter() - attempt
