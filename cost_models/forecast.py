@@ -10,7 +10,7 @@ from typing import Any
 from ..primitives.interval import Interval
 from ..primitives.work import Work
 from ..profiles import Correction, HardwareProfile
-from .price import Price, price
+from .price import ASLEEP, Pool, Price, price
 
 _Z90 = 1.6448536269514722
 _PRIOR = 3.0  # runs that the uncorrected forecast is worth against the runs on record
@@ -65,6 +65,7 @@ def forecast(
     correction: Correction | None = None,
     *,
     device: str = "cpu",
+    pool: Pool = ASLEEP,
 ) -> Forecast:
     """Forecast a candidate.
 
@@ -78,14 +79,17 @@ def forecast(
     correction : Correction, optional
         What forecasts of this algorithm have been off by; it corrects the run.
     device : str
+    pool : Pool
+        Whose threads are awake at the start.
 
     Raises
     ------
     Unpriced
         If a kernel was not measured on this machine, or is disabled there.
     """
-    first = corrected(price(run, profile, device=device), correction)
-    second = price(certify, profile, device=device)
+    priced = price(run, profile, device=device, pool=pool)
+    first = corrected(priced, correction)
+    second = price(certify, profile, device=device, pool=priced.pool)
     peak = max(run.peak_bytes, certify.peak_bytes)
     return Forecast(
         seconds=first.seconds + second.seconds,

@@ -29,7 +29,7 @@ from ..profiles import HardwareProfile, KernelPoint, KernelTable, fingerprint
 from . import _timing
 from .energy import energy_model
 
-TIME_LIMIT = {"quick": 55.0, "standard": 600.0, "thorough": 3600.0}
+TIME_LIMIT = {"quick": 57.0, "standard": 600.0, "thorough": 3600.0}
 """Default time limits [s]."""
 
 _VISITS = {"quick": 3, "standard": 5, "thorough": 7}
@@ -40,6 +40,8 @@ _REPAIRS = 4  # more passes over what has only been timed while disturbed
 _PATIENCE = 0.25  # share of the time limit that may go into waiting and retrying
 _ATTEMPTS = 3  # in one visit: a kernel with more threads than processors disturbs itself
 _WAIT = 0.5  # longest wait for other programs at a time [s]
+_SWITCH_SHAPES = {"gemm": (1000, 1000, 1000), "sparse_sign": (100000, 50, 200, 4)}
+_SWITCH_PAUSE, _SWITCH_TIMES = 0.08, 3  # [s]
 _LARGE = 16 * 2**20  # arrays that malloc takes from the system and gives back every time [B]
 _ABSURD = 30.0  # a reduced precision this many times slower than float32 is an emulation
 
@@ -118,7 +120,7 @@ def measure_profile(
     progress : callable (fraction, text), optional
         Called now and then with what is done, from 0 to 1, and what is being measured.
     time_limit : float [s], optional
-        Default 55 s, 10 min, 1 h. What does not fit is left out, and the profile says ``complete=False``.
+        Default 57 s, 10 min, 1 h. What does not fit is left out, and the profile says ``complete=False``.
     name : str, optional
         Default: the processor.
     kernels : mapping of str to Kernel, optional
@@ -143,6 +145,7 @@ def measure_profile(
     collecting = gc.isenabled()
     gc.disable()
     try:
+        switching = _switching(tables, report)
         complete = _visit_all(tables, places, clock, rigor, report)
         overhead = _timing.python_overhead()
     finally:
@@ -163,6 +166,7 @@ def measure_profile(
         kernels=measured,
         energy=energy_model(measured, here),
         python_overhead_seconds=overhead,
+        pool_switch_seconds=switching,
         notes=notes,
     )
 
@@ -212,8 +216,9 @@ def _tables(kernels: Mapping[str, Kernel], places: list[tuple[str, str]], rigor:
         for kernel in kernels.values():
             if backend == "numpy" and kernel.elementwise and ("scipy", "cpu") in places:
                 continue  # the same code as through scipy: measured once
+            dtypes = kernel.dtypes[:1] if backend == "numpy" and kernel.double_in_numpy else kernel.dtypes
             shapes = [dims for dims in kernel.grid(rigor) if kernel.elements(*dims) < entries]
-            for dtype in kernel.dtypes:
+            for dtype in dtypes:
                 if kernel.supports(backend, dtype):
                     points = [_Point(dims, sum(i >= t for t in _TIERS)) for i, dims in enumerate(shapes)]
                     tables.append(_Table(kernel, backend, device, dtype, points))
@@ -250,6 +255,36 @@ def _against_float32(table: _Table) -> float:
         first = _timing.timed(call)
         best.append(min([first, *(_timing.timed(call) for _ in range(20 if first < 0.01 else 0))]))
     return best[0] / best[1]
+
+
+def _switching(tables: list[_Table], report: Progress) -> dict[str, float]:
+    """What work in one library loses right after work in another, whose idle threads keep spinning [s]."""
+    operands = GaussianOperands(np.random.default_rng(0))
+    calls: dict[str, _timing.Call] = {}
+    for table in tables:
+        dims = _SWITCH_SHAPES.get(table.kernel.name)
+        if dims and table.reason is None and table.dtype == "float64" and table.device == "cpu":
+            calls[table.backend] = table.kernel.prepare(table.backend, dims, table.dtype, operands)
+    found = {}
+    for backend, call in calls.items():
+        report(0.02, f"switching to {backend}")
+
+        def seconds(before: _timing.Call | None, call: _timing.Call = call) -> float:
+            """Of some calls, on threads that sleep or right after `before`: the median of a few times."""
+            times = []
+            for _ in range(_SWITCH_TIMES):
+                time.sleep(_SWITCH_PAUSE)
+                if before is not None:
+                    _timing.timed(before, 2)
+                times.append(_timing.timed(call, 2) * 2)
+            return statistics.median(times)
+
+        call()
+        alone = seconds(None)
+        for other, before in calls.items():
+            if other not in (backend, "numba"):
+                found[f"{other}>{backend}"] = round(max(0.0, seconds(before) - alone), 4)
+    return found
 
 
 def _visit_all(
@@ -345,6 +380,8 @@ def _finished(tables: list[_Table]) -> tuple[KernelTable, ...]:
         result.append(measured)
         if table.kernel.elementwise and table.backend == "scipy" and "numpy" in table.kernel.backends:
             result.append(measured.model_copy(update={"backend": "numpy"}))
+        if table.kernel.double_in_numpy and table.backend == "numpy":
+            result.append(measured.model_copy(update={"dtype": "float32"}))
     return tuple(result)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,6 +14,8 @@ from ..profiles import HardwareProfile, KernelTable
 from ._fit import TableFit
 
 _Z90 = 1.6448536269514722
+_SERIAL_FLOPS = 2.5e5  # fewer do not wake the threads of a BLAS
+_MOST_LOST = 4.0  # times its own duration
 
 
 class Unpriced(LookupError):
@@ -24,6 +27,25 @@ class Unpriced(LookupError):
 
 
 @dataclass(frozen=True, slots=True)
+class Pool:
+    """Which library computed last: its idle threads spin for a while, and what another library does then loses time.
+
+    Attributes
+    ----------
+    backend : str
+        Empty where nothing has computed lately.
+    paid : float
+        How much other libraries have lost to it so far [s].
+    """
+
+    backend: str = ""
+    paid: float = 0.0
+
+
+ASLEEP = Pool()
+
+
+@dataclass(frozen=True, slots=True)
 class Price:
     """What work costs.
 
@@ -32,14 +54,19 @@ class Price:
     seconds, joules : Interval
     calls : tuple of (KernelCall, float)
         Each kernel call with the seconds that all its repeats take.
+    pool : Pool
+        Whose threads are awake afterwards.
     """
 
     seconds: Interval
     joules: Interval
     calls: tuple[tuple[KernelCall, float], ...]
+    pool: Pool = ASLEEP
 
 
-def price(work: Work, profile: HardwareProfile, *, threads: int | None = None, device: str = "cpu") -> Price:
+def price(
+    work: Work, profile: HardwareProfile, *, threads: int | None = None, device: str = "cpu", pool: Pool = ASLEEP
+) -> Price:
     """Price work on a machine.
 
     Errors of the calls are taken as fully correlated: a machine that is slower than its profile says is slower at
@@ -52,6 +79,8 @@ def price(work: Work, profile: HardwareProfile, *, threads: int | None = None, d
     threads : int, optional
         Default: the largest number measured, which is what runs by default.
     device : str
+    pool : Pool
+        Whose threads are awake at the start.
 
     Raises
     ------
@@ -69,6 +98,9 @@ def price(work: Work, profile: HardwareProfile, *, threads: int | None = None, d
         median, sigma, flops, moved = fits.at(call, threads, device)
         count = call.count
         each = median * scale * count
+        if profile.pool_switch_seconds and device == "cpu" and flops > _SERIAL_FLOPS and _threaded(call):
+            lost, pool = _switch(pool, call.backend, each, profile.pool_switch_seconds)
+            each += lost
         factor = math.exp(_Z90 * sigma)
         seconds += each
         low += each / factor
@@ -80,7 +112,29 @@ def price(work: Work, profile: HardwareProfile, *, threads: int | None = None, d
         Interval(seconds, low, high),
         Interval(joules + idle * seconds, (joules + idle * low) / spread, (joules + idle * high) * spread),
         tuple(shares),
+        pool,
     )
+
+
+def _threaded(call: KernelCall) -> bool:
+    """Whether a kernel runs on a pool of threads."""
+    kernel = KERNELS.get(call.kernel)
+    return kernel is not None and call.kernel != "randn" and not (kernel.elementwise and call.backend != "torch")
+
+
+def _switch(pool: Pool, backend: str, seconds: float, losses: Mapping[str, float]) -> tuple[float, Pool]:
+    """What a call loses to threads that another library left spinning, and whose threads spin after it.
+
+    Losses stop once all that was measured is paid, and a short call cannot lose more than `_MOST_LOST` times itself.
+    """
+    if pool.backend == backend:
+        return 0.0, pool
+    lost = 0.0
+    if pool.backend:
+        lost = min(_MOST_LOST * seconds, max(0.0, losses.get(f"{pool.backend}>{backend}", 0.0) - pool.paid))
+    if backend == "numba":  # its threads end with the call, and the others spin on
+        return lost, Pool(pool.backend, pool.paid + lost)
+    return lost, Pool(backend)
 
 
 def seconds_of(

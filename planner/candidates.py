@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..cost_models.forecast import Forecast, forecast
-from ..cost_models.price import Unpriced
+from ..cost_models.price import ASLEEP, Pool, Unpriced
 from ..primitives.algorithm import Algorithm
 from ..primitives.evidence import Evidence
 from ..primitives.interval import Interval
@@ -83,6 +83,7 @@ def enumerate_entries(
     limits: Limits,
     ready: frozenset[str] = frozenset(),
     corrections: Mapping[str, float] | None = None,
+    pool: Pool = ASLEEP,
 ) -> list[Entry]:
     """All candidates, judged; the feasible ones first, by expected cost.
 
@@ -92,14 +93,16 @@ def enumerate_entries(
         By-products of probes at hand.
     corrections : mapping of label to factor, optional
         Measured over forecast seconds of candidates that were timed on a part of the problem.
+    pool : Pool
+        Whose threads the probes left awake.
     """
-    entries = _enumerate(kind, task, evidence, profile, limits, ready, corrections)
+    entries = _enumerate(kind, task, evidence, profile, limits, ready, corrections, pool)
     if limits.accuracy_given or not limits.limited or (entries and entries[0].candidate.feasible):
         return entries
     for target in _LOOSER:
         if target > task.target:
             loose = replace(task, target=target)
-            found = _enumerate(kind, loose, evidence, profile, limits, ready, corrections)
+            found = _enumerate(kind, loose, evidence, profile, limits, ready, corrections, pool)
             if found and found[0].candidate.feasible:
                 return [replace(e, margin=e.margin * task.target / target) for e in found]
     return entries
@@ -113,6 +116,7 @@ def _enumerate(
     limits: Limits,
     ready: frozenset[str],
     corrections: Mapping[str, float] | None,
+    pool: Pool,
 ) -> list[Entry]:
     entries = []
     for algorithm in kind.algorithms:
@@ -138,6 +142,7 @@ def _enumerate(
                     profile,
                     profile.corrections.get(algorithm.name),
                     device=task.device,
+                    pool=pool,
                 )
             except Unpriced as unpriced:
                 reason = f"cannot be priced: {unpriced}"

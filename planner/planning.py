@@ -186,7 +186,7 @@ def make_plan(
     task = prepared.task = replace(task, target=target)
     ready = frozenset(prepared.by_products)
     limits = Limits.of(budget, target, probed - started, prepared.held_bytes)
-    entries = enumerate_entries(kind, task, evidence, profile, limits, ready)
+    entries = enumerate_entries(kind, task, evidence, profile, limits, ready, pool=prepared.pool)
     if rigor in ("race", "exhaustive"):
         entries, note = _race(kind, prepared, entries, profile, limits, everything=rigor == "exhaustive")
         notes += note
@@ -284,6 +284,8 @@ def _probe(kind: Kind, prepared: Prepared, budget: Budget, profile: HardwareProf
         task, evidence, by_products = step.run(prepared.A, prepared.b, task, evidence)
         seconds = time.perf_counter() - started
         spent += seconds
+        with contextlib.suppress(Unpriced):
+            prepared.pool = price(step.work(prepared.task, prepared.evidence), profile, pool=prepared.pool).pool
         prepared.task = task
         prepared.evidence = _with_price(evidence, step.name, seconds, len(prepared.evidence.findings))
         prepared.by_products.update(by_products)
@@ -305,16 +307,17 @@ def _worth(
     evidence: Evidence,
     profile: HardwareProfile,
     limits: Limits,
-    prepared: Any,
+    prepared: Prepared,
 ) -> bool:
     """Value of information: does the best that the probe may find save more than the probe costs?"""
     if not step.applies(task, evidence):
         return False
     work = step.work(task, evidence)
     try:
-        cost = price(work, profile).seconds.median
+        priced = price(work, profile, pool=prepared.pool)
     except Unpriced:
         return False
+    cost = priced.seconds.median
     if limits.memory is not None and work.peak_bytes > limits.memory:
         return False
     if limits.latency is not None and cost > limits.latency:
@@ -322,8 +325,9 @@ def _worth(
     if cost < _NEXT_TO_NOTHING * _default_seconds(kind, task, evidence, profile):
         return True
     ready = frozenset(prepared.by_products)
-    now = _best_cost(enumerate_entries(kind, task, evidence, profile, limits, ready))
-    then = _best_cost(enumerate_entries(kind, task, kind.favourable(task, evidence), profile, limits, ready))
+    now = _best_cost(enumerate_entries(kind, task, evidence, profile, limits, ready, pool=prepared.pool))
+    known = kind.favourable(task, evidence)
+    then = _best_cost(enumerate_entries(kind, task, known, profile, limits, ready, pool=priced.pool))
     if now is None or then is None:
         return then is not None
     return _CHANCE_THAT_A_PROBE_PAYS * (now - then) > cost
@@ -384,7 +388,9 @@ def _race(
         if times and forecast > 0:
             corrections[entry.candidate.label] = times[-1] / forecast
     ready = frozenset(prepared.by_products)
-    entries = enumerate_entries(kind, prepared.task, prepared.evidence, profile, limits, ready, corrections=corrections)
+    entries = enumerate_entries(
+        kind, prepared.task, prepared.evidence, profile, limits, ready, corrections, prepared.pool
+    )
     timed = ", ".join(f"{label} ran at {factor:.2f} of its forecast" for label, factor in corrections.items())
     return entries, [f"raced on a {task.m} x {task.n} part: {timed}"] if corrections else []
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cost_models.price import ASLEEP, Pool
 from ..primitives import norms
 from ..primitives.evidence import Evidence
 from ..primitives.task import Task
@@ -19,14 +20,14 @@ from .problems import Problem
 
 # Norms within these need no scaling: fourth powers and their sums stay inside the exponent range.
 _SAFE = {"float64": 1e60, "float32": 1e8}
-_SMALL = 1 << 15  # entries below which a dot product does not wake BLAS threads
+_SMALL = 10_000  # entries up to which a dot product does not wake BLAS threads (OpenBLAS)
 
 
 @dataclass(slots=True)
 class Prepared:
     """Operands ready to run, what probes left behind, and the exponents that scale the value back.
 
-    `copied_bytes` is the memory of scaled copies, `probe_bytes` the peak that probing added.
+    `pool` says whose threads the probes left awake; `copied_bytes` is the memory of scaled copies, `probe_bytes` the peak that probing added.
     """
 
     A: Any
@@ -38,6 +39,7 @@ class Prepared:
     by_products: dict[str, Any] = field(default_factory=dict)
     copied_bytes: float = 0.0
     probe_bytes: float = 0.0
+    pool: Pool = ASLEEP
 
     @property
     def held_bytes(self) -> float:

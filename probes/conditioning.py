@@ -217,9 +217,9 @@ def _indefinite(U: np.ndarray, V: np.ndarray, alphas: list[float], betas: list[f
     k = len(alphas)
     B = np.diag(np.asarray(alphas)) + np.diag(np.asarray(betas[:-1]), 1)
     Z = np.vstack([V[:k], U]).astype(np.float64)
-    AU = B @ V[:k]
+    AU = np.einsum("ij,jn->in", B, V[:k])  # einsum, as below: matmul may wake another pool of BLAS threads
     AU[-1] += betas[-1] * V[k]
-    AZ = np.vstack([B.T @ U, AU])
+    AZ = np.vstack([np.einsum("ji,jn->in", B, U), AU])
     G = np.einsum("in,jn->ij", Z, Z)
     H = np.einsum("in,jn->ij", Z, AZ)
     w, Q = np.linalg.eigh(G)

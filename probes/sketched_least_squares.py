@@ -33,6 +33,7 @@ from ..primitives.least_squares._sketched import (
     extreme_singular_values,
     probe_rows,
     regularized_entries,
+    singular_values,
     sketch_bytes,
     sketch_calls,
     sketched_factor,
@@ -130,7 +131,7 @@ class _Analysis:
         scaled = extreme_singular_values(R / np.where(scale > 0.0, scale, 1.0))
         sigma, rank = extreme_singular_values(R), None
         if not scaled[1] > SINGULAR * math.sqrt(n) * u * scaled[0]:
-            s = np.linalg.svd(R, compute_uv=False)
+            s = singular_values(R)
             rank = int(np.count_nonzero(s > max(task.m, task.n) * 2.0 * u * s[0]))
             rank = None if rank == n else rank
         return cls(R0, z0, R, z, sigma, scaled, rank, rows, q, task)
@@ -153,21 +154,24 @@ class _Analysis:
 
     def tall_solution(self, outside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """||x|| and ||S (b - A x)|| per right-hand side, given the part of S b outside the range of S A."""
+        host = library("scipy")
         if self.rank is None:
-            X = library("scipy").solve_triangular(self.R, self.z)
+            X = host.solve_triangular(self.R, self.z)
         else:
-            U, s, Vh = np.linalg.svd(self.R)
-            X = Vh[: self.rank].T @ ((U.T @ self.z)[: self.rank] / s[: self.rank, None])
-        return np.linalg.norm(X, axis=0), np.hypot(outside, np.linalg.norm(self.z0 - self.R0 @ X, axis=0))
+            U, s, Vh = host.svd(self.R)
+            X = host.rmatmul(Vh[: self.rank], host.rmatmul(U, self.z)[: self.rank] / s[: self.rank, None])
+        return np.linalg.norm(X, axis=0), np.hypot(outside, np.linalg.norm(self.z0 - host.matmul(self.R0, X), axis=0))
 
     def wide_solution(self, B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same for wide A, R being the factor of A': x = A'y, (A A' + ridge I) y = b, ||x|| about ||R0 y||."""
+        host = library("scipy")
         if self.rank is None:
-            Y = library("scipy").cholesky_solve(self.R, B)
-            return np.linalg.norm(self.R0 @ Y, axis=0), self.task.ridge * np.linalg.norm(Y, axis=0)
-        _, s, Vh = np.linalg.svd(self.R)
-        C = Vh[: self.rank] @ B
-        return np.linalg.norm(C / s[: self.rank, None], axis=0), np.linalg.norm(B - Vh[: self.rank].T @ C, axis=0)
+            Y = host.cholesky_solve(self.R, B)
+            return np.linalg.norm(host.matmul(self.R0, Y), axis=0), self.task.ridge * np.linalg.norm(Y, axis=0)
+        _, s, Vh = host.svd(self.R)
+        C = host.matmul(Vh[: self.rank], B)
+        inside = host.rmatmul(Vh[: self.rank], C)
+        return np.linalg.norm(C / s[: self.rank, None], axis=0), np.linalg.norm(B - inside, axis=0)
 
     def condition(self, sigma: tuple[float, float]) -> Interval:
         """Condition number of A (columns scaled or not) from the extremes of the sketch."""

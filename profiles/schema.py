@@ -192,6 +192,8 @@ class HardwareProfile(_Record):
         By algorithm label.
     python_overhead_seconds : float
         Cost of one thin kernel call from Python [s].
+    pool_switch_seconds : dict of str to float
+        "scipy>torch": what work in torch loses right after work in scipy, whose idle threads keep spinning [s].
     scale : float
         Uniform factor on every time, from a spot check, where a generic profile serves another
         machine.
@@ -208,6 +210,7 @@ class HardwareProfile(_Record):
     energy: EnergyModel
     corrections: dict[str, Correction] = {}
     python_overhead_seconds: _NonNegative
+    pool_switch_seconds: dict[_Name, _NonNegative] = {}
     notes: tuple[str, ...] = ()
     scale: _Positive = 1.0
 

@@ -26,6 +26,7 @@ import numpy as np
 
 from ...primitives.algorithm import Algorithm, Outcome
 from ...primitives.evidence import Evidence
+from ...primitives.kernels import library
 from ...primitives.kernels._library import Library
 from ...primitives.low_rank import optimality
 from ...primitives.low_rank.range_basis import Products, orthonormalize
@@ -100,7 +101,8 @@ def certify(
     noise = 8.0 * UNIT_ROUNDOFF[task.dtype] * math.sqrt(min(task.m, task.n)) * norm_fro
     if bound <= noise:
         return _certificate(bound / norm_fro, estimate / norm_fro, sure, f"{method}: exact up to rounding", target)
-    lower, how = _best_error_from_below(outcome, task, seen, norm_fro, seed, delta)
+    enough = math.inf if target is None else bound / (1.0 + 0.99 * target)
+    lower, how = _best_error_from_below(outcome, task, seen, norm_fro, seed, delta, enough)
     excess = bound / lower - 1.0 if lower > 0.0 else math.inf
     if target is not None and excess > target:
         lost = _lost_energy(lib, A, (U, s, scaled_Vh), outcome, task, mean, seed, delta)
@@ -164,9 +166,9 @@ def _residual_energy(lib: Library, seen: _SeenRange, U: Any, Vh: Any, s: Any, no
 
 
 def _best_error_from_below(
-    outcome: Outcome, task: Task, seen: _SeenRange | None, norm_fro: float, seed: int, delta: float
+    outcome: Outcome, task: Task, seen: _SeenRange | None, norm_fro: float, seed: int, delta: float, enough: float
 ) -> tuple[float, str]:
-    """A number that ||A - A_k||_F exceeds with probability 1 - delta, and how it was found."""
+    """A number that ||A - A_k||_F exceeds with probability 1 - delta, and how it was found; no better than `enough`."""
     assert task.rank is not None
     values = outcome.by_products.get("singular_values")
     if seen is None:
@@ -179,7 +181,9 @@ def _best_error_from_below(
             return 0.0, "the singular values do not add up to the norm of A"
         lower = optimality.from_singular_values(values, task.rank) - 4.0 * unit * norm_fro
         return max(0.0, lower), "best error from a full SVD"
-    lower = optimality.best_rank_k_lower_bound(seen.products, seen.Q, seen.B, task.rank, norm_fro, seed, 0.5 * delta)
+    lower = optimality.best_rank_k_lower_bound(
+        seen.products, seen.Q, seen.B, task.rank, norm_fro, seed, 0.5 * delta, enough=enough
+    )
     return lower, "best error bounded from the range found"
 
 
@@ -201,7 +205,7 @@ def _lost_energy(
     W = products.matmul(B.T)
     C = W - lib.matmul(U, lib.rmatmul(U, W))
     T = lib.to_numpy(lib.matmul(B, B.T))
-    theta = float(np.linalg.eigvalsh(0.5 * (T + T.T))[0])
+    theta = float(library("scipy" if lib.name == "scipy" else "numpy").eigvalsh(0.5 * (T + T.T))[0])
     values = outcome.by_products.get("singular_values")
     if values is not None:
         next_value = float(values[task.rank]) if (task.rank or 0) < len(values) else 0.0

@@ -61,6 +61,8 @@ class Kernel:
         How far below peak it runs, roughly: keeps single calls of a grid short.
     backend_terms : mapping of str to callable
         Other terms where a backend takes another route (numpy solves triangular systems by LU).
+    double_in_numpy : bool
+        numpy computes it in float64 whatever the dtype (all of numpy.linalg).
     elementwise : bool
         No BLAS in it: the scipy and numpy libraries run the same code.
     """
@@ -82,6 +84,7 @@ class Kernel:
     panels: Count = _nothing
     slowness: float = 1.0
     backend_terms: Mapping[str, Terms] = field(default_factory=dict, repr=False)
+    double_in_numpy: bool = False
     elementwise: bool = False
 
     def bytes_moved(self, *dims: int, itemsize: int = 8) -> float:

@@ -118,6 +118,10 @@ class Library(ABC):
         except Exception as error:
             raise Breakdown(f"the eigenvalue iteration did not converge: {error}") from error
 
+    def eigvalsh(self, S: Array) -> Array:
+        """Eigenvalues (n,) ascending of a symmetric matrix, reading the upper triangle."""
+        return self.eigh(S)[0]
+
     # -- least squares ---------------------------------------------------------------------------------------------
 
     @abstractmethod

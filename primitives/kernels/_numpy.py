@@ -69,6 +69,12 @@ class NumpyLibrary(Library):
         except LinAlgError as error:
             raise Breakdown("the SVD did not converge") from error
 
+    def eigvalsh(self, S: Array) -> Array:
+        try:
+            return np.linalg.eigvalsh(S, UPLO="U")
+        except LinAlgError as error:
+            raise Breakdown("the eigenvalue iteration did not converge") from error
+
     def lstsq_svd(self, A: Array, b: Array) -> Array:
         try:
             return np.linalg.lstsq(A, b, rcond=max(A.shape) * _EPS[A.dtype.name])[0]

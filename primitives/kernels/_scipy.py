@@ -202,6 +202,12 @@ class ScipyLibrary(Library):
         except np.linalg.LinAlgError as error:
             raise Breakdown("the eigenvalue iteration did not converge") from error
 
+    def eigvalsh(self, S: Array) -> Array:
+        try:
+            return scipy.linalg.eigvalsh(S, lower=False, driver="evd", check_finite=False)
+        except np.linalg.LinAlgError as error:
+            raise Breakdown("the eigenvalue iteration did not converge") from error
+
     def _lstsq(self, A: Array, b: Array, driver: str) -> Array:
         try:
             rcond = max(A.shape) * _EPS[A.dtype.name]

@@ -201,6 +201,7 @@ _FACTORS = (
         shapes=grids.ORDERS,
         check_dims=(16,),
         fresh=_square_entries(1.0),
+        double_in_numpy=True,
     ),
     Kernel(
         name="trsm",
@@ -216,6 +217,7 @@ _FACTORS = (
         check_dims=(16, 3),
         fresh=lambda n, r: 1.0 * n * r,
         backend_terms=_numpy_solve,
+        double_in_numpy=True,
     ),
     Kernel(
         name="trsm_right",
@@ -232,6 +234,7 @@ _FACTORS = (
         fresh=_entries(1.0),
         slowness=2.0,
         backend_terms=_numpy_right_solve,
+        double_in_numpy=True,
     ),
     Kernel(
         name="getrf",
@@ -247,6 +250,7 @@ _FACTORS = (
         check_dims=(16,),
         fresh=_square_entries(1.0),
         slowness=0.4,
+        double_in_numpy=True,
     ),
     Kernel(
         name="getrs",
@@ -262,6 +266,7 @@ _FACTORS = (
         check_dims=(16, 3),
         fresh=lambda n, r: 1.0 * n * r,
         backend_terms=_numpy_solve,
+        double_in_numpy=True,
     ),
     Kernel(
         name="gecon",
@@ -341,6 +346,7 @@ _ORTHOGONAL = (
         check_dims=(20, 12),
         fresh=_entries(1.0),
         slowness=4.0,
+        double_in_numpy=True,
     ),
     Kernel(
         name="qr",
@@ -357,6 +363,7 @@ _ORTHOGONAL = (
         check_dims=(20, 12),
         fresh=_entries(1.0),
         slowness=2.5,
+        double_in_numpy=True,
     ),
     Kernel(
         name="gels",
@@ -373,6 +380,7 @@ _ORTHOGONAL = (
         check_dims=(20, 12, 2),
         fresh=_entries(1.0),
         slowness=4.0,
+        double_in_numpy=True,
     ),
     Kernel(
         name="gelsy",
@@ -406,6 +414,7 @@ _ORTHOGONAL = (
         check_dims=(20, 12, 2),
         fresh=_entries(1.0),
         slowness=4.0,
+        double_in_numpy=True,
     ),
     Kernel(
         name="gesdd",
@@ -422,6 +431,7 @@ _ORTHOGONAL = (
         check_dims=(20, 12),
         fresh=_entries(1.0),
         slowness=0.75,
+        double_in_numpy=True,
     ),
     Kernel(
         name="svdvals",
@@ -438,6 +448,7 @@ _ORTHOGONAL = (
         check_dims=(20, 12),
         fresh=_entries(1.0),
         slowness=12.0,
+        double_in_numpy=True,
     ),
     Kernel(
         name="syevd",
@@ -452,6 +463,7 @@ _ORTHOGONAL = (
         shapes=grids.ORDERS,
         check_dims=(16,),
         fresh=_square_entries(1.0),
+        double_in_numpy=True,
     ),
 )
 

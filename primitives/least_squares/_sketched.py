@@ -215,11 +215,16 @@ def extreme_singular_values(R: np.ndarray) -> tuple[float, float]:
 
 def singular_values(R: np.ndarray) -> np.ndarray:
     """All singular values, descending."""
-    return np.linalg.svd(R, compute_uv=False)
+    from ..kernels import library
+
+    return library("scipy").svdvals(R)
 
 
 def _lanczos(apply: Any, n: int) -> float:
     """Largest eigenvalue of a positive semidefinite operator, from below; full reorthogonalization."""
+    from ..kernels import library
+
+    lib = library("scipy")
     v = np.random.Generator(np.random.Philox(key=n)).standard_normal(n)
     basis = np.zeros((LANCZOS_STEPS, n))
     alpha, beta = np.zeros(LANCZOS_STEPS), np.zeros(LANCZOS_STEPS)
@@ -229,8 +234,8 @@ def _lanczos(apply: Any, n: int) -> float:
         v = apply(basis[j])
         alpha[j] = basis[j] @ v
         for _ in range(2):
-            v = v - basis[: j + 1].T @ (basis[: j + 1] @ v)
-        norm = beta[j] = float(np.linalg.norm(v))
+            v = v - lib.rmatmul(basis[: j + 1], lib.matmul(basis[: j + 1], v))
+        norm = beta[j] = math.sqrt(float(np.einsum("i,i->", v, v)))  # einsum: a dot product may wake numpy's pool
         if not math.isfinite(norm):
             return math.inf
         if norm <= 1e-14 * abs(alpha[0]):

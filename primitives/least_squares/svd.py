@@ -59,8 +59,8 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
     kept = lib.xp.sqrt(s * s + task.ridge) > threshold
     safe = lib.xp.where(kept, s, lib.xp.ones_like(s))
     filters = lib.xp.where(kept, safe / (safe * safe + task.ridge), lib.xp.zeros_like(s))
-    c = U.T @ b
-    x = Vh.T @ (filters * c if b.ndim == 1 else filters[:, None] * c)
+    c = lib.rmatmul(U, b)
+    x = lib.rmatmul(Vh, filters * c if b.ndim == 1 else filters[:, None] * c)
     return Outcome(x, details={"rank": int(lib.xp.sum(kept))})
 
 

@@ -150,7 +150,7 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
         V, _ = P.lib.qr(Vh.T)
         Q, R = P.lib.qr(P.matmul(V))
         left, s, right = P.lib.svd(R)
-        U, Vh = Q @ left, right @ V.T
+        U, Vh = P.lib.matmul(Q, left), P.lib.matmul(right, V.T)
     return Outcome((U, s, Vh), {}, {"products": count[0], "rank": rank})
 
 

@@ -39,6 +39,7 @@ from scipy.special import gammaincinv
 
 from .. import norms
 from ..kernels import library
+from ..kernels._library import Library
 from ..task import UNIT_ROUNDOFF, Task
 from ..work import Calls, KernelCall, Work
 from . import _shared as shared
@@ -63,6 +64,7 @@ def best_rank_k_lower_bound(
     seed: int,
     failure_probability: float,
     steps: int = STEPS,
+    enough: float = math.inf,
 ) -> float:
     """A number that ||A - A_k||_F exceeds, up to rounding, with probability 1 - failure_probability.
 
@@ -85,6 +87,8 @@ def best_rank_k_lower_bound(
         In (0, 1).
     steps : int
         t of the bound on ||E||_2.
+    enough : float
+        The bound on ||E||_2 that needs no more products (t = 0) is tried first and kept where it gives this much.
 
     Returns
     -------
@@ -106,12 +110,16 @@ def best_rank_k_lower_bound(
     CC = _float64(lib, lib.rmatmul(C, C))
     residual = max(norm_fro**2 - float(np.trace(T)), 0.0)
     slack = 20.0 * UNIT_ROUNDOFF[products.dtype] * norm_fro**2  # rounding in T, C'C and the norm
-    d = min(spectral_norm_bound(products, Q, Y, failure_probability, steps) ** 2, residual) + slack
-    upper = _eigenvalue_bounds(T, CC, d, k, m - l)
-    inside = np.sort(np.maximum(np.linalg.eigvalsh(T), 0.0))[::-1]
-    by_trace = norm_fro**2 - float(upper.sum()) - slack
-    by_interlacing = float(inside[k:].sum()) - slack if k < l else 0.0
-    return math.sqrt(max(by_trace, by_interlacing, 0.0))
+    host = _host(lib)
+    inside = np.maximum(_eigenvalues(host, T), 0.0)
+    found = float(inside[k:].sum()) - slack if k < l else 0.0  # by interlacing
+    for t in dict.fromkeys((0, steps)):
+        if found >= enough**2:
+            break
+        d = min(spectral_norm_bound(products, Q, Y, failure_probability, t) ** 2, residual) + slack
+        upper = _eigenvalue_bounds(host, T, CC, inside, d, k, m - l)
+        found = max(found, norm_fro**2 - float(upper.sum()) - slack)  # by the trace
+    return math.sqrt(max(found, 0.0))
 
 
 def from_singular_values(s: np.ndarray, k: int) -> float:
@@ -170,8 +178,7 @@ def spectral_norm_bound(products: Products, Q: Array, Y: Array, failure_probabil
     scale = float(np.abs(Y64).max(initial=0.0))
     if scale == 0.0:
         return 0.0
-    # The host's library of the same thread pool: alternating between two pools costs milliseconds a call.
-    host = library("scipy" if lib.name == "scipy" else "numpy")
+    host = _host(lib)
     basis, start = host.qr(Y64 / scale)
     width = basis.shape[1]  # less than r where m is
     steps = min(steps, Y64.shape[0] // width - 1)  # more blocks than fit in m dimensions cannot be orthonormal
@@ -193,7 +200,7 @@ def spectral_norm_bound(products: Products, Q: Array, Y: Array, failure_probabil
         H[:, : size - width] = host.rmatmul(K, np.concatenate(images, axis=1))
         H[: size - width, size - width :] = H[size - width :, : size - width].T
     known = H[: size - width, : size - width]
-    largest = math.sqrt(max(float(np.linalg.eigvalsh(0.5 * (known + known.T))[-1]), 0.0)) if images else 0.0
+    largest = math.sqrt(max(float(_eigenvalues(host, 0.5 * (known + known.T))[0]), 0.0)) if images else 0.0
     first = np.zeros((size, r))
     first[:width] = start * scale
     plain = float(np.linalg.norm(first[:width], 2)) / math.sqrt(quantile)
@@ -217,22 +224,35 @@ def _chebyshev_bound(H: np.ndarray, first: np.ndarray, a: float, steps: int, qua
     return best
 
 
-def _eigenvalue_bounds(T: np.ndarray, CC: np.ndarray, d: float, k: int, outside: int) -> np.ndarray:
+def _eigenvalue_bounds(
+    host: Library, T: np.ndarray, CC: np.ndarray, inside: np.ndarray, d: float, k: int, outside: int
+) -> np.ndarray:
     """(k,) upper bounds on the largest eigenvalues of M, each the smallest over a few delta.
 
-    The best delta for an eigenvalue lambda > d is just below lambda - d; for those nearer to d, a part of d.
+    `inside` holds the eigenvalues of T, descending. The best delta for an eigenvalue lambda > d is just below
+    lambda - d; for those nearer to d, a part of d.
     """
-    above = np.linalg.eigvalsh(T)[::-1][:k] - d
+    above = inside[:k] - d
     above = above[above > 0.02 * d]
     if len(above):
         above = above[np.unique((len(above) - 1) * (1.0 - np.linspace(0.0, 1.0, DELTAS) ** 2)).astype(int)]
     deltas = np.maximum(np.concatenate([above, d * _PARTS]), 1e-300)
     merged = np.zeros((len(deltas), k))
-    values = np.linalg.eigvalsh(T[None] + CC[None] / deltas[:, None, None])
-    for row, (delta, inside) in enumerate(zip(deltas, values, strict=True)):
-        ordered = np.sort(np.concatenate([inside, np.full(min(outside, k), d + delta)]))[::-1][:k]
+    for row, delta in enumerate(deltas):
+        values = _eigenvalues(host, T + CC / delta)
+        ordered = np.sort(np.concatenate([values, np.full(min(outside, k), d + delta)]))[::-1][:k]
         merged[row, : len(ordered)] = np.maximum(ordered, 0.0)
     return merged.min(axis=0)
+
+
+def _host(lib: Any) -> Library:
+    """The host's library of the same thread pool: alternating between two pools costs milliseconds a call."""
+    return library("scipy" if lib.name == "scipy" else "numpy")
+
+
+def _eigenvalues(host: Library, S: np.ndarray) -> np.ndarray:
+    """Of a symmetric matrix, descending."""
+    return host.eigvalsh(S)[::-1]
 
 
 def _back(lib: Any, block: np.ndarray, Q: Array) -> Array:

@@ -72,7 +72,7 @@ class Products:
     def _matmul(self, X: Array) -> Array:
         Y = self.lib.matmul(self.A, X)
         if self.means is not None:
-            Y -= (self.means @ X)[None, :]
+            Y -= self.lib.rmatmul(X, self.means)[None, :]
         return Y
 
     def _rmatmul(self, Y: Array) -> Array:
@@ -187,7 +187,7 @@ def orthonormalize_against(lib: Library, Y: Array, K: Array) -> tuple[Array, Arr
         if attempt == 0:
             Q = Q - lib.matmul(K, E)
             Q, S = lib.qr(Q - lib.matmul(K, lib.rmatmul(K, Q)))
-            C, R = C + E @ R, S @ R
+            C, R = C + lib.matmul(E, R), lib.matmul(S, R)
         else:  # nothing of Y is left: any directions complete the basis, with no weight
             G = lib.xp.asarray(lib.asarray(_directions(Q.shape, attempt, str(Q.dtype))), device=_device(Q))
             G = G - lib.matmul(K, lib.rmatmul(K, G))
