@@ -28,7 +28,6 @@ _UNKNOWN = 0.5  # sigma of a table too short to be judged
 _FLOOR = 0.03  # no forecast of a time is better than that
 _SHORT = 4  # points below which a table only scales a nominal machine
 _NOMINAL = (1e-6, 5e-11, 1e-10)  # seconds per call, flop and byte of that machine
-_MEMO = 4096
 
 
 class TableFit:
@@ -41,7 +40,7 @@ class TableFit:
     kernel : Kernel
     """
 
-    __slots__ = ("_coefficients", "_features", "_high", "_low", "_memo", "_points", "_w0", "flops", "left_out", "moved")
+    __slots__ = ("_coefficients", "_features", "_high", "_low", "_points", "_w0", "flops", "left_out", "moved")
 
     def __init__(self, table: KernelTable, kernel: Kernel) -> None:
         itemsize = ITEMSIZE[table.dtype]
@@ -83,7 +82,6 @@ class TableFit:
         self._w0 = 1.0 / (_REACH**2 + _SOFT) ** 2
         self._low = tuple(min(x) for x in zip(*logs, strict=True))
         self._high = tuple(max(x) for x in zip(*logs, strict=True))
-        self._memo: dict[tuple[int, ...], tuple[float, float, float, float]] = {}
         without = [
             -math.log1p(max(e / max(1.0 - h, 0.2), -0.9)) - self._interpolate(x, skip=i)[0]
             for i, (e, h, x) in enumerate(zip(relative, leverage, logs, strict=True))
@@ -103,14 +101,6 @@ class TableFit:
 
     def __call__(self, dims: tuple[int, ...]) -> tuple[float, float, float, float]:
         """(seconds, sigma of its logarithm, flops, bytes) of one call."""
-        found = self._memo.get(dims)
-        if found is None:
-            if len(self._memo) >= _MEMO:
-                self._memo.clear()
-            found = self._memo[dims] = self._at(dims)
-        return found
-
-    def _at(self, dims: tuple[int, ...]) -> tuple[float, float, float, float]:
         base = 0.0
         for c, f in zip(self._coefficients, self._features(dims), strict=True):
             base += c * f

@@ -15,6 +15,7 @@ from ._fit import TableFit
 
 _Z90 = 1.6448536269514722
 _SERIAL_FLOPS = 2.5e5  # fewer do not wake the threads of a BLAS
+_MEMO = 8192
 _MOST_LOST = 4.0  # times its own duration
 
 
@@ -88,24 +89,20 @@ def price(
         If a kernel was not measured on this machine, or is disabled there.
     """
     fits = _fits(_ByIdentity(profile))
-    scale = profile.scale
-    energy = profile.energy
-    per_flop, per_byte = energy.joules_per_flop, energy.joules_per_byte
-    other_per_flop = max(per_flop.values(), default=0.0)
+    scale, energy = profile.scale, profile.energy
+    losses = profile.pool_switch_seconds if device == "cpu" else {}
     seconds = low = high = joules = 0.0
     shares = []
     for call in work.calls:
-        median, sigma, flops, moved = fits.at(call, threads, device)
-        count = call.count
-        each = median * scale * count
-        if profile.pool_switch_seconds and device == "cpu" and flops > _SERIAL_FLOPS and _threaded(call):
-            lost, pool = _switch(pool, call.backend, each, profile.pool_switch_seconds)
+        known = fits.at(call, threads, device)
+        each = known.seconds * scale * call.count
+        if losses and known.threaded:
+            lost, pool = _switch(pool, call.backend, each, losses)
             each += lost
-        factor = math.exp(_Z90 * sigma)
         seconds += each
-        low += each / factor
-        high += each * factor
-        joules += count * (flops * per_flop.get(call.dtype, other_per_flop) + moved * per_byte)
+        low += each / known.factor
+        high += each * known.factor
+        joules += call.count * known.joules
         shares.append((call, each))
     idle, spread = energy.idle_watts, 1.0 + energy.relative_uncertainty
     return Price(
@@ -114,12 +111,6 @@ def price(
         tuple(shares),
         pool,
     )
-
-
-def _threaded(call: KernelCall) -> bool:
-    """Whether a kernel runs on a pool of threads."""
-    kernel = KERNELS.get(call.kernel)
-    return kernel is not None and call.kernel != "randn" and not (kernel.elementwise and call.backend != "torch")
 
 
 def _switch(pool: Pool, backend: str, seconds: float, losses: Mapping[str, float]) -> tuple[float, Pool]:
@@ -141,9 +132,8 @@ def seconds_of(
     kernel: str, dims: tuple[int, ...], dtype: str, backend: str, profile: HardwareProfile, *, device: str = "cpu"
 ) -> Interval:
     """Seconds of one call of a kernel. Raises Unpriced like `price`."""
-    call = KernelCall(kernel, dims, dtype, backend)
-    median, sigma, _, _ = _fits(_ByIdentity(profile)).at(call, None, device)
-    return Interval.around(median * profile.scale, math.exp(_Z90 * sigma))
+    known = _fits(_ByIdentity(profile)).at(KernelCall(kernel, dims, dtype, backend), None, device)
+    return Interval.around(known.seconds * profile.scale, known.factor)
 
 
 def table_fit(table: KernelTable) -> TableFit:
@@ -175,24 +165,54 @@ def _fits(key: _ByIdentity) -> _Fits:
     return _Fits(key.profile)
 
 
-class _Fits:
-    """Fits of the tables of one profile, made when first asked for."""
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """One call of a kernel: seconds, the factor from the median to either end of their interval, joules above idle,
+    and whether it runs on a pool of threads."""
 
-    __slots__ = ("_by_key", "_profile")
+    seconds: float
+    factor: float
+    joules: float
+    threaded: bool
+
+
+class _Fits:
+    """Fits of the tables of one profile, made when first asked for, and what they gave."""
+
+    __slots__ = ("_by_call", "_by_key", "_profile")
 
     def __init__(self, profile: HardwareProfile) -> None:
         self._profile = profile
         self._by_key: dict[tuple[str, str, str, str, int | None], TableFit | str] = {}
+        self._by_call: dict[tuple[object, ...], _Known] = {}
 
-    def at(self, call: KernelCall, threads: int | None, device: str) -> tuple[float, float, float, float]:
-        """(seconds, sigma of its logarithm, flops, bytes) of one call."""
+    def at(self, call: KernelCall, threads: int | None, device: str) -> _Known:
+        """What one call costs."""
+        key = (call.kernel, call.dims, call.dtype, call.backend, threads, device)
+        known = self._by_call.get(key)
+        if known is None:
+            if len(self._by_call) >= _MEMO:
+                self._by_call.clear()
+            known = self._by_call[key] = self._known(call, threads, device)
+        return known
+
+    def _known(self, call: KernelCall, threads: int | None, device: str) -> _Known:
         key = (call.kernel, call.backend, call.dtype, device, threads)
         fit = self._by_key.get(key)
         if fit is None:
             fit = self._by_key[key] = self._fit(call, threads, device)
         if isinstance(fit, str):
             raise Unpriced(fit)
-        return fit(call.dims)
+        seconds, sigma, flops, moved = fit(call.dims)
+        energy, kernel = self._profile.energy, KERNELS[call.kernel]
+        per_flop = energy.joules_per_flop.get(call.dtype, max(energy.joules_per_flop.values(), default=0.0))
+        alone = call.kernel == "randn" or (kernel.elementwise and call.backend != "torch")
+        return _Known(
+            seconds,
+            math.exp(_Z90 * sigma),
+            flops * per_flop + moved * energy.joules_per_byte,
+            flops > _SERIAL_FLOPS and not alone,
+        )
 
     def _fit(self, call: KernelCall, threads: int | None, device: str) -> TableFit | str:
         where = f"{call.kernel} in {call.dtype} with {call.backend}" + (f" on {device}" if device != "cpu" else "")

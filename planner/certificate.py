@@ -26,6 +26,8 @@ class Certificate:
         The accuracy asked for; None if the budget asked for none.
     satisfied : bool
         bound <= target (and the bound is finite).
+    numerical_rank : int or None
+        Of a matrix that was found to be rank-deficient on the way.
     """
 
     metric: str
@@ -35,6 +37,7 @@ class Certificate:
     method: str
     target: float | None
     satisfied: bool
+    numerical_rank: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain data."""

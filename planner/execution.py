@@ -135,6 +135,7 @@ class _Run:
         self.best: tuple[Outcome, Certificate] | None = None
         self.seconds = {"run": 0.0, "certify": 0.0}
         self.out_of_memory = False
+        self.learned = False  # whether a failed certificate has added to the evidence
         self.work = Work(())
         self.joules = 0.0  # forecast for what has been tried
 
@@ -170,6 +171,10 @@ class _Run:
         if not good:
             self.failed.append(entry)
             self.prepared.by_products |= {k: v for k, v in outcome.by_products.items() if k in _CONTINUED}
+            if certificate.numerical_rank is not None:
+                self.learned = True
+                known = replace(self.prepared.evidence, numerical_rank=certificate.numerical_rank)
+                self.prepared.evidence = known
         return good
 
     def _count(self, entry: Entry) -> None:
@@ -200,7 +205,14 @@ class _Run:
             return False
         if self.budget.energy is not None and forecast.joules.median > self.budget.energy - self.joules:
             return False
+        if self.learned and not self._still_applies(entry):
+            return False
         return not any(_same_method(entry, other) for other in self.failed)
+
+    def _still_applies(self, entry: Entry) -> bool:
+        """Whether the algorithm still claims to work, now that more is known."""
+        task = entry.task(self.prepared.task)
+        return entry.algorithm.applies(task, self.prepared.evidence, entry.options) is None
 
 
 def _same_method(entry: Entry, failed: Entry) -> bool:
@@ -243,10 +255,11 @@ def execute(plan: Plan, entries: Sequence[Entry], profile: HardwareProfile, *, e
     with EnergyMeter(device=plan.task.device) as energy, PeakMemory() as memory:
         done = run.attempt(first)
         if not done and escalate:
-            for entry in _order_after(entries, first):
-                if run.may_follow(entry) and run.attempt(entry):
-                    done = True
-                    break
+            left = _order_after(entries, first)
+            while left and not done:
+                # What a failure has taught was not in the forecasts: then the one to rely on comes first.
+                entry = left.pop(next((i for i, e in enumerate(left) if e.algorithm.safe), 0) if run.learned else 0)
+                done = run.may_follow(entry) and run.attempt(entry)
     total = time.perf_counter() - started + spent
     reading = energy.reading
     joules = modelled(profile.energy, total, run.work) if reading is None else reading.joules

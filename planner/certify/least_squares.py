@@ -239,12 +239,15 @@ def certify(
         slack = 2.0 * UNIT * worst(norm_b * UNIT + norm_r * amplification * UNIT)
         method += ", residual in twice float64's precision"
     bound += slack
+    rank = None if embedding.V is None else embedding.V.shape[1]
+    if rank == min(task.m, task.n):
+        rank = None
     outside = _outside_row_space(lib, embedding, X)
     if outside is not None:
         why = f"not of minimum norm: {outside}"
-        return Certificate("prediction_error", math.inf, estimate, embedding.confidence, why, target, False)
+        return Certificate("prediction_error", math.inf, estimate, embedding.confidence, why, target, False, rank)
     satisfied = math.isfinite(bound) and (target is None or bound <= target)
-    return Certificate("prediction_error", bound, estimate, embedding.confidence, method, target, satisfied)
+    return Certificate("prediction_error", bound, estimate, embedding.confidence, method, target, satisfied, rank)
 
 
 def _outside_row_space(lib: Library, embedding: _Embedding, X: Any) -> str | None:

@@ -26,7 +26,6 @@ import numpy as np
 
 from ...primitives.algorithm import Algorithm, Outcome
 from ...primitives.evidence import Evidence
-from ...primitives.kernels import library
 from ...primitives.kernels._library import Library
 from ...primitives.low_rank import optimality
 from ...primitives.low_rank.range_basis import Products, orthonormalize
@@ -204,8 +203,8 @@ def _lost_energy(
     B = products.rmatmul(U).T
     W = products.matmul(B.T)
     C = W - lib.matmul(U, lib.rmatmul(U, W))
-    T = lib.to_numpy(lib.matmul(B, B.T))
-    theta = float(library("scipy" if lib.name == "scipy" else "numpy").eigvalsh(0.5 * (T + T.T))[0])
+    T = lib.matmul(B, B.T)
+    theta = float(lib.eigvalsh(0.5 * (T + T.T))[0])
     values = outcome.by_products.get("singular_values")
     if values is not None:
         next_value = float(values[task.rank]) if (task.rank or 0) < len(values) else 0.0

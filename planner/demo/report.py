@@ -62,7 +62,9 @@ def before_profile(out: Console) -> None:
 def incomplete_profile(out: Console) -> None:
     """Said when the measurement ran into its time limit."""
     out.print(
-        "The machine is too busy to be measured in a minute; run `autonla profile` when it is quiet.", style="yellow"
+        "A minute was not enough to measure everything here; a generic profile fills the gaps."
+        " `autonla profile --rigor standard` takes up to ten.",
+        style="yellow",
     )
 
 

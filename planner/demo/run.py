@@ -28,7 +28,7 @@ from .picture import draw
 from .problems import Case, Sizes, Today, entries
 
 _SLOW = 3.0  # a call that takes longer is run once [s]
-_SETTLE = 0.05  # idle threads of one library's pool spin for a while and would disturb the next call [s]
+_SETTLE = 0.12  # idle threads of one library's pool spin for a while and would disturb the next call [s]
 _HURRY = 150.0  # after so long every call is timed once [s]
 _RUNS = 3
 _RUNS_WHEN_FAST = 7
@@ -165,9 +165,8 @@ def _profile(out: Console, allowed: bool) -> Found:
         return found
     report.before_profile(out)
     profile = measure(out, "quick")
-    if not profile.complete:  # what is missing could not be priced: the shipped profile serves better
+    if not profile.complete:
         report.incomplete_profile(out)
-        return found
     save(profile)
     return find()
 

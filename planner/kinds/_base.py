@@ -72,6 +72,10 @@ class Kind(ABC):
     def small_default(self, task: Task) -> tuple[Algorithm, Any]:
         """The deterministic algorithm, with options, that small problems are given."""
 
+    def known(self, task: Task, evidence: Evidence) -> Evidence:
+        """The evidence with what follows from the statement of the problem alone."""
+        return evidence
+
     @abstractmethod
     def floor(self, task: Task, evidence: Evidence) -> float:
         """The smallest error that an answer in the task's dtype can have, of the order of rounding."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,7 @@ from ..certify import least_squares as certificate
 from ..problems import LeastSquares, Problem
 from ._base import Kind, ProbeStep, interval_or, times_power_of_two
 
-_SMALL_FLOPS = 2e7
+_SMALL_FLOPS = 1e8
 
 
 def _sketch(A: Any, b: Any, task: Task, evidence: Evidence) -> tuple[Task, Evidence, dict[str, Any]]:
@@ -74,6 +75,15 @@ class LeastSquaresKind(Kind):
                     if options.backend == backend and options.dtype == task.dtype:
                         return algorithm, options
         raise LookupError(f"the registry has no SVD least squares on {backend}")
+
+    def known(self, task: Task, evidence: Evidence) -> Evidence:
+        # The singular values of [A; sqrt(ridge) I] lie between sqrt(ridge) and sqrt(||A||^2 + ridge).
+        if task.ridge <= 0.0 or evidence.norm_fro is None:
+            return evidence
+        most = math.hypot(evidence.norm_fro, math.sqrt(task.ridge)) / math.sqrt(task.ridge)
+        if not most < 1.0 / task.unit_roundoff:
+            return evidence
+        return replace(evidence, condition=Interval(max(1.0, 0.3 * most), 1.0, most))
 
     def floor(self, task: Task, evidence: Evidence) -> float:
         moved = evidence.solution.low if evidence.solution is not None else 0.0

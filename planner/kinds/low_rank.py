@@ -18,7 +18,7 @@ from ..certify import low_rank as certificate
 from ..problems import LowRank, Problem
 from ._base import Kind, ProbeStep, times_power_of_two
 
-_SMALL_FLOPS = 2e7
+_SMALL_FLOPS = 2e8
 
 
 def _range(A: Any, b: Any, task: Task, evidence: Evidence) -> tuple[Task, Evidence, dict[str, Any]]:

@@ -71,6 +71,12 @@ class TorchLibrary(Library):
         except torch.linalg.LinAlgError as error:
             raise Breakdown("the eigenvalue iteration did not converge") from error
 
+    def eigvalsh(self, S: Array) -> torch.Tensor:
+        try:
+            return torch.linalg.eigvalsh(S, UPLO="U")
+        except torch.linalg.LinAlgError as error:
+            raise Breakdown("the eigenvalue iteration did not converge") from error
+
     def _lstsq(self, A: Array, b: Array, driver: str) -> torch.Tensor:
         matrix = b[:, None] if b.ndim == 1 else b
         try:

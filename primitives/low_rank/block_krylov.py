@@ -66,7 +66,7 @@ class Options:
 
 def options(task: Task, evidence: Evidence) -> Iterator[Options]:
     """One and two further blocks of full width, or several of about a third of the rank."""
-    for backend in backends_for(task):
+    for backend in backends_for(task, ("scipy", "torch")):  # numpy's pool has the same kernels as SciPy's, fewer
         if task.rank is None:
             yield Options(dtype=task.dtype, backend=backend)
             continue

@@ -38,7 +38,6 @@ import numpy as np
 from scipy.special import gammaincinv
 
 from .. import norms
-from ..kernels import library
 from ..kernels._library import Library
 from ..task import UNIT_ROUNDOFF, Task
 from ..work import Calls, KernelCall, Work
@@ -110,14 +109,16 @@ def best_rank_k_lower_bound(
     CC = _float64(lib, lib.rmatmul(C, C))
     residual = max(norm_fro**2 - float(np.trace(T)), 0.0)
     slack = 20.0 * UNIT_ROUNDOFF[products.dtype] * norm_fro**2  # rounding in T, C'C and the norm
-    host = _host(lib)
-    inside = np.maximum(_eigenvalues(host, T), 0.0)
+    inside = np.maximum(_eigenvalues(lib, T), 0.0)
     found = float(inside[k:].sum()) - slack if k < l else 0.0  # by interlacing
     for t in dict.fromkeys((0, steps)):
         if found >= enough**2:
             break
         d = min(spectral_norm_bound(products, Q, Y, failure_probability, t) ** 2, residual) + slack
-        upper = _eigenvalue_bounds(host, T, CC, inside, d, k, m - l)
+        at_best = np.sort(np.append(inside, np.full(min(m - l, k), d)))[::-1][:k]  # what C = 0 would give
+        if t < steps and norm_fro**2 - float(at_best.sum()) - slack < enough**2:
+            continue
+        upper = _eigenvalue_bounds(lib, T, CC, inside, d, k, m - l)
         found = max(found, norm_fro**2 - float(upper.sum()) - slack)  # by the trace
     return math.sqrt(max(found, 0.0))
 
@@ -151,7 +152,8 @@ def work(task: Task, columns: int, backend: str, steps: int = STEPS) -> Work:
         k("gemm", m, r, n, count=steps),
         k("gemm", l, r, m, count=2 * steps + 1),
         k("gemm", m, r, l, count=2 * steps + 1),
-        KernelCall("syevd", (l,), "float64", "numpy", DELTAS + len(_PARTS) + 1),
+        Calls(backend, "float64")("qr", m, r, count=3 * steps + 1),
+        Calls(backend, "float64")("syevd", l, count=0.6 * (DELTAS + len(_PARTS) + 1)),  # their values alone
     )
     held = shared.entries(task.dtype, (n + m) * (l + r), 2 * m * l, n * l, 4 * (m + n) * r)
     return Work(calls, 1.03 * held + shared.entries("float64", (2 * (DELTAS + len(_PARTS)) + 8) * l * l) + 300_000)
@@ -174,35 +176,35 @@ def spectral_norm_bound(products: Products, Q: Array, Y: Array, failure_probabil
     """
     lib = products.lib
     r = Y.shape[1]
-    Y64 = _float64(lib, Y)
-    scale = float(np.abs(Y64).max(initial=0.0))
+    xp = lib.xp
+    Y64 = lib.astype(Y, "float64")
+    scale = float(xp.max(xp.abs(Y64)))
     if scale == 0.0:
         return 0.0
-    host = _host(lib)
-    basis, start = host.qr(Y64 / scale)
+    basis, start = lib.qr(Y64 / scale)
     width = basis.shape[1]  # less than r where m is
-    steps = min(steps, Y64.shape[0] // width - 1)  # more blocks than fit in m dimensions cannot be orthonormal
+    steps = min(steps, Y.shape[0] // width - 1)  # more blocks than fit in m dimensions cannot be orthonormal
     blocks, images = [basis], []
     for _ in range(steps):
         V = products.rmatmul(_back(lib, blocks[-1], Q))
         Z = products.matmul(V)
-        Z = _float64(lib, Z - lib.matmul(Q, lib.rmatmul(Q, Z)))
+        Z = lib.astype(Z - lib.matmul(Q, lib.rmatmul(Q, Z)), "float64")
         images.append(Z)
-        K = np.concatenate(blocks, axis=1)
+        K = xp.concat(blocks, axis=1)
         for _ in range(3):  # where the Krylov space is exhausted Z is rounding noise, and one pass is not enough
-            Z = host.qr(Z - host.matmul(K, host.rmatmul(K, Z)))[0]
+            Z = lib.qr(Z - lib.matmul(K, lib.rmatmul(K, Z)))[0]
         blocks.append(Z)
     quantile = 2.0 * float(gammaincinv(r / 2.0, failure_probability))
-    K = np.concatenate(blocks, axis=1)
+    K = xp.concat(blocks, axis=1)
     size = K.shape[1]
     H = np.zeros((size, size))
     if images:
-        H[:, : size - width] = host.rmatmul(K, np.concatenate(images, axis=1))
+        H[:, : size - width] = lib.to_numpy(lib.rmatmul(K, xp.concat(images, axis=1)))
         H[: size - width, size - width :] = H[size - width :, : size - width].T
     known = H[: size - width, : size - width]
-    largest = math.sqrt(max(float(_eigenvalues(host, 0.5 * (known + known.T))[0]), 0.0)) if images else 0.0
+    largest = math.sqrt(max(float(_eigenvalues(lib, 0.5 * (known + known.T))[0]), 0.0)) if images else 0.0
     first = np.zeros((size, r))
-    first[:width] = start * scale
+    first[:width] = lib.to_numpy(start) * scale
     plain = float(np.linalg.norm(first[:width], 2)) / math.sqrt(quantile)
     if not images or largest == 0.0:
         return plain
@@ -225,7 +227,7 @@ def _chebyshev_bound(H: np.ndarray, first: np.ndarray, a: float, steps: int, qua
 
 
 def _eigenvalue_bounds(
-    host: Library, T: np.ndarray, CC: np.ndarray, inside: np.ndarray, d: float, k: int, outside: int
+    lib: Library, T: np.ndarray, CC: np.ndarray, inside: np.ndarray, d: float, k: int, outside: int
 ) -> np.ndarray:
     """(k,) upper bounds on the largest eigenvalues of M, each the smallest over a few delta.
 
@@ -239,27 +241,20 @@ def _eigenvalue_bounds(
     deltas = np.maximum(np.concatenate([above, d * _PARTS]), 1e-300)
     merged = np.zeros((len(deltas), k))
     for row, delta in enumerate(deltas):
-        values = _eigenvalues(host, T + CC / delta)
+        values = _eigenvalues(lib, T + CC / delta)
         ordered = np.sort(np.concatenate([values, np.full(min(outside, k), d + delta)]))[::-1][:k]
         merged[row, : len(ordered)] = np.maximum(ordered, 0.0)
     return merged.min(axis=0)
 
 
-def _host(lib: Any) -> Library:
-    """The host's library of the same thread pool: alternating between two pools costs milliseconds a call."""
-    return library("scipy" if lib.name == "scipy" else "numpy")
+def _eigenvalues(lib: Library, S: np.ndarray) -> np.ndarray:
+    """Of a symmetric matrix, descending; in the library of the certificate, so that no second pool of threads wakes."""
+    return lib.to_numpy(lib.eigvalsh(lib.asarray(S)))[::-1]
 
 
-def _eigenvalues(host: Library, S: np.ndarray) -> np.ndarray:
-    """Of a symmetric matrix, descending."""
-    return host.eigvalsh(S)[::-1]
-
-
-def _back(lib: Any, block: np.ndarray, Q: Array) -> Array:
-    """A float64 numpy block as an array like Q, made orthogonal to Q once more."""
-    array = lib.asarray(np.asfortranarray(block.astype(_name(Q))))
-    if lib.name == "torch":
-        array = array.to(Q.device)
+def _back(lib: Library, block: Array, Q: Array) -> Array:
+    """A float64 block in the dtype of Q, made orthogonal to Q once more."""
+    array = lib.astype(block, _name(Q))
     return array - lib.matmul(Q, lib.rmatmul(Q, array))
 
 
