@@ -29,17 +29,20 @@ class Unpriced(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Which library computed last: its idle threads spin for a while, and what another library does then loses time.
+    """Whose threads are awake: those of one library spin on for a while when another one takes over, which loses time.
 
     Attributes
     ----------
     backend : str
-        Empty where nothing has computed lately.
+        Of the library that computed last; empty where none has lately.
+    before : str
+        Of the one whose threads spin beside it; empty where none do.
     paid : float
-        How much other libraries have lost to it so far [s].
+        What `backend` has lost to `before` so far [s].
     """
 
     backend: str = ""
+    before: str = ""
     paid: float = 0.0
 
 
@@ -114,18 +117,22 @@ def price(
 
 
 def _switch(pool: Pool, backend: str, seconds: float, losses: Mapping[str, float]) -> tuple[float, Pool]:
-    """What a call loses to threads that another library left spinning, and whose threads spin after it.
+    """What a call loses to threads that another library left spinning, and whose threads are awake after it.
 
-    Losses stop once all that was measured is paid, and a short call cannot lose more than `_MOST_LOST` times itself.
+    Losses stop once all that was measured is paid, and a call cannot lose more than `_MOST_LOST` times itself.
     """
-    if pool.backend == backend:
+    if backend == "numba":  # threads of its own end with the call, and the pool's spin on
+        lost = min(_MOST_LOST * seconds, losses.get(f"{pool.backend}>numba", 0.0))
+        return lost, pool
+    if backend != pool.backend:
+        pool = Pool(backend, pool.backend)
+    if not pool.before:
         return 0.0, pool
-    lost = 0.0
-    if pool.backend:
-        lost = min(_MOST_LOST * seconds, max(0.0, losses.get(f"{pool.backend}>{backend}", 0.0) - pool.paid))
-    if backend == "numba":  # its threads end with the call, and the others spin on
-        return lost, Pool(pool.backend, pool.paid + lost)
-    return lost, Pool(backend)
+    left = losses.get(f"{pool.before}>{backend}", 0.0) - pool.paid
+    if left <= 0.0:
+        return 0.0, Pool(backend)
+    lost = min(_MOST_LOST * seconds, left)
+    return lost, Pool(backend, pool.before, pool.paid + lost)
 
 
 def seconds_of(

@@ -81,7 +81,7 @@ def certify(
     delta = 1.0 - confidence
     seen = _seen_range(lib, A, outcome, task, mean, seed)
     energy = None if seen is None else _residual_energy(lib, seen, U, Vh, s, norm_fro)
-    if energy is not None and energy > _resolved(target) * norm_fro**2:
+    if energy is not None and energy > _resolved(target or task.target) * norm_fro**2:
         estimate, method, sure = math.sqrt(energy), "residual from the range found, checked by test vectors", confidence
     else:
         estimate = _residual_by_blocks(lib, A, U, scaled_Vh, mean)
@@ -147,9 +147,9 @@ def _seen_range(lib: Library, A: Any, outcome: Outcome, task: Task, mean: Any, s
     return _SeenRange(products, Q, B)
 
 
-def _resolved(target: float | None) -> float:
+def _resolved(target: float) -> float:
     """Share of ||A||_F^2 from which a difference of energies is precise enough for a target."""
-    return max(1e-9, 1e-12 / (target or 1e-12))
+    return max(1e-9, 1e-12 / target)
 
 
 def _residual_energy(lib: Library, seen: _SeenRange, U: Any, Vh: Any, s: Any, norm_fro: float) -> float | None:
