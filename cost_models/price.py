@@ -15,6 +15,7 @@ from ._fit import TableFit
 
 _Z90 = 1.6448536269514722
 _SERIAL_FLOPS = 2.5e5  # fewer do not wake the threads of a BLAS
+_AT_MOST_OF_PEAK = 0.5  # nominal flops of some kernels are more than what a library needs, but not twice as many
 _MEMO = 8192
 _MOST_LOST = 4.0  # times its own duration
 
@@ -186,12 +187,13 @@ class _Known:
 class _Fits:
     """Fits of the tables of one profile, made when first asked for, and what they gave."""
 
-    __slots__ = ("_by_call", "_by_key", "_profile")
+    __slots__ = ("_by_call", "_by_key", "_peaks", "_profile")
 
     def __init__(self, profile: HardwareProfile) -> None:
         self._profile = profile
         self._by_key: dict[tuple[str, str, str, str, int | None], TableFit | str] = {}
         self._by_call: dict[tuple[object, ...], _Known] = {}
+        self._peaks: dict[tuple[str, str], float] = {}
 
     def at(self, call: KernelCall, threads: int | None, device: str) -> _Known:
         """What one call costs."""
@@ -211,6 +213,9 @@ class _Fits:
         if isinstance(fit, str):
             raise Unpriced(fit)
         seconds, sigma, flops, moved = fit(call.dims)
+        peak = self._peak(call.dtype, device)
+        if peak > 0.0:  # what was measured only at small shapes may extrapolate to a speed that no kernel has
+            seconds = max(seconds, _AT_MOST_OF_PEAK * flops / peak)
         energy, kernel = self._profile.energy, KERNELS[call.kernel]
         per_flop = energy.joules_per_flop.get(call.dtype, max(energy.joules_per_flop.values(), default=0.0))
         alone = call.kernel == "randn" or (kernel.elementwise and call.backend != "torch")
@@ -220,6 +225,16 @@ class _Fits:
             flops * per_flop + moved * energy.joules_per_byte,
             flops > _SERIAL_FLOPS and not alone,
         )
+
+    def _peak(self, dtype: str, device: str) -> float:
+        """The highest rate of a matrix product that was measured in this dtype [flop/s]; 0 where none was."""
+        peak = self._peaks.get((dtype, device))
+        if peak is None:
+            flops = KERNELS["gemm"].flops
+            tables = [t for t in self._profile.kernels if (t.kernel, t.dtype, t.device) == ("gemm", dtype, device)]
+            rates = [flops(*point.dims) / point.seconds for t in tables if t.enabled for point in t.points]
+            peak = self._peaks[dtype, device] = max(rates, default=0.0)
+        return peak
 
     def _fit(self, call: KernelCall, threads: int | None, device: str) -> TableFit | str:
         where = f"{call.kernel} in {call.dtype} with {call.backend}" + (f" on {device}" if device != "cpu" else "")

@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from ..cost_models.memory import PeakMemory
 from ..cost_models.price import Unpriced, price
 from ..primitives.evidence import Evidence, Finding
 from ..primitives.task import Task
-from ..profiles import HardwareProfile, generic
+from ..profiles import HardwareProfile, completed, generic
 from ..profiles import find as find_profile
 from ..profiles import load as load_profile
 from ..profiles.errors import InfeasibleBudget, InvalidProblem, NoAlgorithm
@@ -112,28 +111,8 @@ class _ByIdentity:
 
 @lru_cache(maxsize=4)
 def _completed(key: _ByIdentity) -> HardwareProfile:
-    """A profile that a time limit cut, with the kernels it lacks taken from the generic one at this machine's speed."""
-    profile = key.profile
-    if profile.complete:
-        return profile
-    known = {table.key: table for table in profile.kernels}
-    shipped = generic().kernels
-    ratios = []
-    for table in shipped:
-        mine = known.get(table.key)
-        if mine is not None and mine.enabled and table.enabled:
-            seconds = {point.dims: point.seconds for point in table.points}
-            ratios += [math.log(p.seconds / seconds[p.dims]) for p in mine.points if p.dims in seconds]
-    factor = math.exp(median(ratios)) if ratios else 1.0
-    missing = [
-        table.model_copy(
-            update={"points": tuple(p.model_copy(update={"seconds": p.seconds * factor}) for p in table.points)}
-        )
-        for table in shipped
-        if table.key not in known
-    ]
-    fields = {name: getattr(profile, name) for name in HardwareProfile.model_fields}
-    return HardwareProfile(**{**fields, "kernels": (*profile.kernels, *missing)})
+    """The profile, completed once where a time limit cut it."""
+    return key.profile if key.profile.complete else completed(key.profile, generic())
 
 
 @lru_cache(maxsize=1)

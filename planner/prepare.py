@@ -27,7 +27,8 @@ _SMALL = 10_000  # entries up to which a dot product does not wake BLAS threads 
 class Prepared:
     """Operands ready to run, what probes left behind, and the exponents that scale the value back.
 
-    `pool` says whose threads the probes left awake; `copied_bytes` is the memory of scaled copies, `probe_bytes` the peak that probing added.
+    `copied_bytes` is the memory of scaled copies, `probe_bytes` the peak that probing added; `pool` says whose threads
+    the probes left awake.
     """
 
     A: Any

@@ -6,6 +6,7 @@ defined here too, so that every room can raise them.
 
 from __future__ import annotations
 
+from .complete import completed as completed
 from .errors import AutonlaError as AutonlaError
 from .errors import AutonlaWarning as AutonlaWarning
 from .errors import BackendUnavailable as BackendUnavailable

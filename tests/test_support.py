@@ -181,7 +181,7 @@ def test_prediction_error_agrees_with_mpmath(problem, rng):
     for spoilt in (x, x * (1 + 1e-9), x + 1e-3 * rng.standard_normal(x.shape)):
         want = mp_prediction_error(A, spoilt, b, ridge, rank)
         measured = truth.prediction_error(A, spoilt, b, ridge, rank)
-        assert abs(measured - want) <= measured.uncertainty + 1e-14 * want
+        assert abs(measured - want) <= measured.uncertainty + 1e-13 * want
         # Known well enough to judge an accuracy of 1e-13.
         assert measured.uncertainty <= 1e-12 * measured + 1e-15
 

@@ -81,7 +81,7 @@ def certify(
     delta = 1.0 - confidence
     seen = _seen_range(lib, A, outcome, task, mean, seed)
     energy = None if seen is None else _residual_energy(lib, seen, U, Vh, s, norm_fro)
-    if energy is not None and energy > _resolved(target or task.target) * norm_fro**2:
+    if energy is not None and energy > _resolved(target or task.target or 1e-12) * norm_fro**2:
         estimate, method, sure = math.sqrt(energy), "residual from the range found, checked by test vectors", confidence
     else:
         estimate = _residual_by_blocks(lib, A, U, scaled_Vh, mean)

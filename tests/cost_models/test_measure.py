@@ -54,6 +54,8 @@ def test_end_to_end(tiny: HardwareProfile) -> None:
         assert table.max_error is not None
         assert table.max_error < KERNELS[table.kernel].tolerance(table.dtype)
     assert 0 < tiny.python_overhead_seconds < 1e-2
+    assert set(tiny.pool_switch_seconds) == {"scipy>numpy", "numpy>scipy"}
+    assert all(loss >= 0.0 for loss in tiny.pool_switch_seconds.values())
     assert tiny.energy.source in ("measured", "tdp-model")
     assert loads(dumps(tiny)) == tiny
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from autonla.cost_models._fit import TableFit
-from autonla.cost_models.price import Unpriced, price, seconds_of, table_fit
+from autonla.cost_models.price import ASLEEP, Pool, Unpriced, price, seconds_of, table_fit
 from autonla.primitives.kernels.catalogue import KERNELS
 from autonla.primitives.work import Calls, KernelCall, Work
-from autonla.profiles import EnergyModel, KernelPoint, KernelTable
+from autonla.profiles import EnergyModel, HardwareProfile, KernelPoint, KernelTable
 
 from .machines import profile_of, table_of
 
@@ -208,3 +208,71 @@ def test_tables_are_fitted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(5):
         price(Work((k("gemm", 100 + i, 100, 100), k("gemv", 100, 100))), profile.with_scale(1.0 + i))
     assert len(fitted) == 2
+
+
+# -- Threads of another library that spin on -------------------------------------------------------------------------
+
+
+def product(backend: str, n: int = 500) -> KernelCall:
+    return KernelCall("gemm", (n, n, n), "float64", backend)
+
+
+@pytest.fixture
+def pools() -> HardwareProfile:
+    table = table_of("gemm", roofline("gemm"))
+    tables = [table.model_copy(update={"backend": backend}) for backend in ("scipy", "torch")]
+    sketch = table_of("sparse_sign", roofline("sparse_sign")).model_copy(update={"backend": "numba"})
+    return profile_of(*tables, sketch, table_of("stream", roofline("stream"))).model_copy(
+        update={"pool_switch_seconds": {"scipy>torch": 0.03, "scipy>numba": 0.02}}
+    )
+
+
+def seconds(profile: HardwareProfile, *calls: KernelCall, pool: Pool = ASLEEP) -> float:
+    return price(Work(calls), profile, pool=pool).seconds.median
+
+
+def test_switching_to_another_pool_costs_what_was_measured(pools) -> None:
+    scipy, torch = product("scipy"), product("torch")
+    alone = seconds(pools, torch)
+    assert seconds(pools, scipy, scipy) == pytest.approx(2 * seconds(pools, scipy))
+    assert seconds(pools, scipy, torch) == pytest.approx(seconds(pools, scipy) + 5.0 * alone)  # four times itself
+    many = [torch] * 20
+    assert seconds(pools, scipy, *many) == pytest.approx(seconds(pools, scipy) + 20 * alone + 0.03)
+    assert seconds(pools, torch, scipy) == pytest.approx(seconds(pools, scipy) + alone)  # torch's threads do not spin
+
+
+def test_who_is_awake_is_handed_on(pools) -> None:
+    after = price(Work((product("scipy"),)), pools).pool
+    assert after.backend == "scipy"
+    assert seconds(pools, product("torch"), pool=after) > seconds(pools, product("torch"))
+    assert seconds(pools, product("scipy"), pool=after) == seconds(pools, product("scipy"))
+
+
+def test_what_runs_on_one_thread_neither_loses_nor_wakes(pools) -> None:
+    awake = Pool("scipy")
+    for call in (product("torch", 20), KernelCall("stream", (3000, 300), "float64", "scipy")):
+        priced = price(Work((call,)), pools, pool=awake)
+        assert priced.seconds.median == seconds(pools, call)
+        assert priced.pool == awake
+
+
+def test_a_sketch_loses_time_beside_a_pool_and_leaves_it_awake(pools) -> None:
+    sketch = KernelCall("sparse_sign", (100000, 200, 800, 8), "float64", "numba")
+    priced = price(Work((sketch, sketch)), pools, pool=Pool("scipy"))
+    assert priced.seconds.median == pytest.approx(2 * seconds(pools, sketch) + 2 * 0.02)
+    assert priced.pool.backend == "scipy"
+
+
+def test_a_profile_that_did_not_measure_it_charges_nothing(pools) -> None:
+    unmeasured = pools.model_copy(update={"pool_switch_seconds": {}})
+    assert seconds(unmeasured, product("torch"), pool=Pool("scipy")) == seconds(unmeasured, product("torch"))
+
+
+def test_no_kernel_is_much_faster_than_the_best_product() -> None:
+    """A factorization that was measured at small shapes only, where its time does not grow."""
+    points = tuple(KernelPoint(dims=(n,), seconds=1e-5, spread=0.0, repeats=5) for n in (10, 20, 50, 100))
+    flat = KernelTable(kernel="getrf", backend="scipy", dtype="float64", threads=2, points=points)
+    profile = profile_of(flat, table_of("gemm", roofline("gemm", rate=1e11)))
+    n = 8000
+    peak = max(KERNELS["gemm"].flops(*p.dims) / p.seconds for p in profile.kernels[1].points)
+    assert seconds_of("getrf", (n,), "float64", "scipy", profile).median >= 0.5 * KERNELS["getrf"].flops(n) / peak

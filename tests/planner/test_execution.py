@@ -6,6 +6,7 @@ The problem, its certificate and the planner are real; the algorithms are told w
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -503,3 +504,51 @@ def test_a_reused_plan_escalates_too(use):
 def test_a_failure_that_is_likely_makes_the_sure_candidate_first(use):
     use(fake("risky", off_by(1e-6), seconds=0.7, error=Interval(0.9e-12, 1e-14, 1e-9)), SAFE)
     assert [name for name, _ in outcomes(solve())] == ["safe"]
+
+
+# What a failed certificate teaches.
+
+
+def rank_deficient(m: int = 400, n: int = 120, rank: int = 100) -> nla.LeastSquares:
+    rng = np.random.default_rng(5)
+    A = rng.standard_normal((m, rank)) @ rng.standard_normal((rank, n))
+    return nla.LeastSquares(A, rng.standard_normal(m))
+
+
+def test_a_rank_found_on_the_way_rules_out_what_needs_full_rank():
+    """QR fails its certificate, which sees the rank: the SVD follows at once, not every other method in turn."""
+    problem = rank_deficient()
+    plan = nla.plan(problem, nla.Budget(accuracy=1e-9), rng=0, profile=PROFILE, rigor="estimate")
+    first = next(c for c in plan.candidates if c.algorithm == "householder_qr" and c.forecast is not None)
+    entries = [e for e in plan._entries if e.candidate.forecast is not None]
+    solution = execution.execute(replace(plan, chosen=first), entries, PROFILE)
+    assert solution.status == "certified"
+    assert [a.label.partition("[")[0] for a in solution.record.attempts] == ["householder_qr", "svd"]
+    assert solution.certificate.numerical_rank == 100
+
+
+def test_full_rank_is_not_reported_as_a_finding():
+    rng = np.random.default_rng(0)
+    solution = nla.solve(nla.LeastSquares(rng.standard_normal((60, 10)), rng.standard_normal(60)), rng=0)
+    assert solution.certificate.numerical_rank is None
+
+
+@pytest.mark.parametrize("shape", [(800, 300), (300, 800)])
+def test_ridge_bounds_the_condition_number_for_free(shape):
+    """Without any probe: normal equations apply, and their answer is certified."""
+    rng = np.random.default_rng(1)
+    A = rng.standard_normal(shape) @ np.diag(np.geomspace(1.0, 1e-12, shape[1]))
+    problem = nla.LeastSquares(A, rng.standard_normal(shape[0]), ridge=1e-2)
+    plan = nla.plan(problem, nla.Budget(accuracy=1e-8), rng=0, profile=PROFILE, rigor="estimate")
+    singular = np.linalg.svd(A, compute_uv=False)
+    condition = math.sqrt((singular[0] ** 2 + 1e-2) / (singular[-1] ** 2 + 1e-2))
+    assert condition <= plan.evidence.condition.high < math.inf
+    solution = plan.run(candidate=next(c for c in plan.candidates if c.algorithm == "normal_equations" and c.feasible))
+    assert solution.status == "certified"
+
+
+def test_without_ridge_nothing_is_known_of_the_condition_number():
+    rng = np.random.default_rng(1)
+    problem = nla.LeastSquares(rng.standard_normal((800, 300)), rng.standard_normal(800))
+    plan = nla.plan(problem, nla.Budget(accuracy=1e-8), rng=0, profile=PROFILE, rigor="estimate")
+    assert plan.evidence.condition.high == math.inf

@@ -17,6 +17,7 @@ from autonla.planner.candidates import Limits
 from autonla.planner.kinds import ProbeStep, kind_of
 from autonla.planner.kinds.linear_system import LinearSystemKind
 from autonla.planner.planning import machine_of, seed_of
+from autonla.planner.prepare import Prepared
 from autonla.primitives.evidence import Evidence, Finding
 from autonla.primitives.interval import Interval
 from autonla.primitives.task import Task
@@ -112,7 +113,8 @@ def test_the_profile_that_prices_is_named_in_the_plan():
 
 
 def test_a_slower_machine_is_forecast_to_take_longer():
-    once, twice = (plan(tall(), profile=synthetic_profile(scale=s)).chosen.forecast for s in (1.0, 2.0))
+    first, second = (plan(tall(), profile=synthetic_profile(scale=s), rigor="estimate") for s in (1.0, 2.0))
+    once, twice = first.chosen.forecast, second.candidate(first.chosen.label).forecast
     assert once is not None
     assert twice is not None
     assert twice.seconds.median == pytest.approx(2.0 * once.seconds.median, rel=1e-6)
@@ -126,7 +128,7 @@ def worth(task: Task, accuracy: float, step: int = 0, evidence: Evidence | None 
     kind = kind_of(task.kind)
     evidence = evidence or Evidence(norm_fro=1.0)
     limits = Limits.of(Budget(accuracy=accuracy), accuracy, 0.0)
-    nothing = SimpleNamespace(by_products={})
+    nothing = Prepared(None, None, task, evidence)
     return planning._worth(kind, kind.probes[step], replace(task, target=accuracy), evidence, PROFILE, limits, nothing)
 
 

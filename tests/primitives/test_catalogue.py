@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from autonla.primitives.kernels import library
 from autonla.primitives.kernels._operands import GaussianOperands, StructuredOperands
 from autonla.primitives.kernels.catalogue import KERNELS
 
@@ -108,3 +109,13 @@ def test_gaussian_operands_share_memory_and_have_full_rank() -> None:
     assert not np.shares_memory(A, B)
     assert np.linalg.matrix_rank(A) == 50
     assert operands(2_000_000, dtype="float32").shape == (2_000_000,)
+
+
+@pytest.mark.parametrize("backend", ["scipy", "numpy", "torch"])
+def test_eigenvalues_read_the_upper_triangle(backend):
+    lib, rng = library(backend), np.random.default_rng(0)
+    S = rng.standard_normal((30, 30))
+    S = S + S.T
+    spoilt = np.triu(S) + np.tril(np.full((30, 30), np.nan), -1)
+    values = lib.to_numpy(lib.eigvalsh(lib.asarray(spoilt)))
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(S), atol=1e-12)

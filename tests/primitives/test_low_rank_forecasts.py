@@ -241,3 +241,46 @@ def test_the_bound_on_the_spectral_norm_fails_as_rarely_as_it_says():
             trials += 1
     assert failures <= 0.2 * trials + 3 * np.sqrt(0.16 * trials)
     assert np.median(ratios) < 1.2
+
+
+def test_a_bound_that_is_enough_saves_products_and_is_no_larger():
+    """What the first, cheaper bound on ||E|| gives is taken where it suffices; where it does not, nothing changes."""
+    rng = np.random.default_rng(3)
+    s = J**-1.5
+    U, V = (np.linalg.qr(rng.standard_normal((N, N)))[0] for _ in range(2))
+    A = (U * s) @ V.T
+    k, best = 10, float(np.linalg.norm(s[10:]))
+    products = range_basis.products(A, "scipy")
+    found = range_basis.find(products, 40, 7, float(np.linalg.norm(A)))
+    found = range_basis.power_step(products, found)
+
+    def bound(enough: float) -> tuple[float, int]:
+        counted = Counted(A, products.lib)
+        return optimality.best_rank_k_lower_bound(
+            counted, found.Q, found.B, k, found.norm_fro, 11, 0.005, enough=enough
+        ), counted.count[0]
+
+    full, most = bound(np.inf)
+    assert 0.9 * best < full <= best
+    loose, fewer = bound(0.5 * best)
+    assert 0.5 * best <= loose <= best
+    assert fewer < most
+    assert bound(full) == (full, most)
+
+
+class Counted(range_basis.Products):
+    """Products that count themselves."""
+
+    __slots__ = ("count",)
+
+    def __init__(self, A: Any, lib: Any) -> None:
+        super().__init__(A, lib)
+        object.__setattr__(self, "count", [0])
+
+    def matmul(self, X: Any) -> Any:
+        self.count[0] += 1
+        return super().matmul(X)
+
+    def rmatmul(self, Y: Any) -> Any:
+        self.count[0] += 1
+        return super().rmatmul(Y)
