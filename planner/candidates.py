@@ -37,11 +37,11 @@ class Entry:
     candidate: Candidate
     algorithm: Algorithm
     options: Any
-    margin: float = 1.0  # the algorithm aims at the target divided by this
 
     def task(self, task: Task) -> Task:
         """The task as the algorithm is given it."""
-        return task if self.margin == 1.0 else replace(task, target=task.target / self.margin)
+        margin = self.candidate.margin
+        return task if margin == 1.0 else replace(task, target=task.target / margin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def enumerate_entries(
             loose = replace(task, target=target)
             found = _enumerate(kind, loose, evidence, profile, limits, ready, corrections, pool)
             if found and found[0].candidate.feasible:
-                return [replace(e, margin=e.margin * task.target / target) for e in found]
+                return [_loosened(e, task.target / target) for e in found]
     return entries
 
 
@@ -158,8 +158,14 @@ def _enumerate(
                 priced = replace(priced, seconds=priced.seconds + Interval.around(_LOADING_TORCH, 1.5))
             if corrections and label in corrections:
                 priced = replace(priced, seconds=priced.seconds * corrections[label])
-            entries.append(Entry(_judge(label, algorithm, priced, limits), algorithm, options, margin))
+            judged = replace(_judge(label, algorithm, priced, limits), margin=margin)
+            entries.append(Entry(judged, algorithm, options))
     return _ordered(entries, limits, kind.defaults)
+
+
+def _loosened(entry: Entry, factor: float) -> Entry:
+    """The same candidate of a task whose target is smaller by `factor`."""
+    return replace(entry, candidate=replace(entry.candidate, margin=entry.candidate.margin * factor))
 
 
 def _judge(label: str, algorithm: Algorithm, priced: Forecast, limits: Limits) -> Candidate:

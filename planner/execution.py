@@ -302,12 +302,15 @@ def entries_of(plan: Plan) -> list[Entry]:
         If the registry no longer has one of the candidates that can be run.
     """
     kind = kind_of(plan.task.kind)
-    known: dict[str, tuple[Any, Any, float]] = {}
+    margins: dict[str, set[float]] = {}
+    for candidate in plan.candidates:
+        margins.setdefault(candidate.algorithm, set()).add(candidate.margin)
+    known: dict[str, tuple[Any, Any]] = {}
     for algorithm in kind.algorithms:
-        margin = kind.margin(plan.task, algorithm, frozenset())
-        aim = replace(plan.task, target=plan.task.target / margin)
-        for options in algorithm.options(aim, plan.evidence):
-            known[algorithm.label(options)] = algorithm, options, margin
+        for margin in margins.get(algorithm.name, ()):
+            aim = replace(plan.task, target=plan.task.target / margin)
+            for options in algorithm.options(aim, plan.evidence):
+                known[algorithm.label(options)] = algorithm, options
     entries = []
     for candidate in plan.candidates:
         if candidate.label in known:

@@ -126,7 +126,8 @@ def _reason(plan: Plan) -> str:
         )
     if ratio < 1.03:
         return f"as fast as anything that fits: {rival.label} is forecast at {ratio:.0%} of its time, within the margin"
-    return f"least expected time to a certified answer: {ratio:.2g} times faster than {rival.label}"
+    faster = f"{ratio:.1f} times" if ratio >= 1.1 else f"{ratio - 1.0:.0%}"
+    return f"least expected time to a certified answer: {faster} faster than {rival.label}"
 
 
 def explain_solution(solution: Solution) -> str:

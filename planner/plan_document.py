@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ..cost_models.forecast import Forecast
 from ..primitives.task import Task
@@ -90,6 +90,7 @@ class CandidateDocument(_Strict):
     reason: str
     failure: Number
     cost: Number
+    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
 
 class PlanDocument(_Strict):
@@ -139,6 +140,7 @@ def read(text: str) -> Plan:
                 item.reason,
                 item.failure,
                 item.cost,
+                item.margin,
             )
         )
     try:

@@ -40,6 +40,9 @@ class Candidate:
         Forecast probability that its answer cannot be certified.
     cost : float
         Expected cost to a certified answer in what the budget minimises; infinite if infeasible.
+    margin : float
+        The algorithm aims at the plan's target divided by this: more than one where its certificate is loose, less
+        where nothing so accurate fits the limits and a looser answer is taken.
     """
 
     label: str
@@ -50,6 +53,7 @@ class Candidate:
     reason: str
     failure: float = 0.0
     cost: float = float("inf")
+    margin: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +190,7 @@ def _candidate_to_dict(candidate: Candidate) -> dict[str, Any]:
         "reason": candidate.reason,
         "failure": candidate.failure,
         "cost": candidate.cost,
+        "margin": candidate.margin,
     }
 
 

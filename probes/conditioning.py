@@ -119,7 +119,7 @@ def run(
     condition = condition_interval(rule, task.n)
     small = small_fraction(rule)
     sentence = (
-        f"norm about {norm_2.median:.3g}, condition number about {condition.median:.1g} "
+        f"norm about {norm_2.median:.3g}, condition number {_about(condition.median)} "
         f"(at least {condition.low:.1g}), {small:.0%} of the singular values below 1e-6 of the largest"
         + (", indefinite" if indefinite else "")
     )
@@ -244,6 +244,10 @@ def _orthogonalized(v: np.ndarray, basis: np.ndarray) -> np.ndarray:
 def _as(lib: Any, A: Array, v: np.ndarray) -> Array:
     """A host vector where A lives."""
     return array_api_compat.to_device(lib.asarray(v), array_api_compat.device(A))
+
+
+def _about(condition: float) -> str:
+    return f"about {condition:.1g}" if condition < 1e16 else "beyond 1e16"
 
 
 def _backend(task: Task) -> str:

@@ -112,7 +112,8 @@ def sentence(spectrum: Spectrum, l: int, rank: int | None) -> str:
     share = 100.0 * (1.0 - spectrum.tail(k) / total)
     digits = 0 if share < 99.0 else 1 if share < 99.9 else 3
     carried = f"{share:.{digits}f} %" if share < 99.999 else "practically all"
-    return f"{_decay(spectrum, l)}; the first {k} carry {carried} of the energy"
+    first = "the first carries" if k == 1 else f"the first {k} carry"
+    return f"{_decay(spectrum, l)}; {first} {carried} of the energy"
 
 
 def _decay(spectrum: Spectrum, l: int) -> str:

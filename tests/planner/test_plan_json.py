@@ -112,6 +112,24 @@ def test_a_plan_from_a_file_runs_on_another_problem_of_the_shape(planned):
     assert Plan.from_json(plan.to_json()).run(make(seed=2)).certificate.satisfied
 
 
+def test_a_plan_for_a_looser_answer_than_LAPACKs_is_rebuilt():
+    """No accuracy and little time: a sketch at a looser target is all that fits, and the file must say so."""
+    problem = least_squares(m=20_000, n=100)
+    for latency in np.geomspace(3e-2, 3e-4, 60):
+        budget = nla.Budget(latency=float(latency), on_infeasible="best_effort")
+        plan = nla.plan(problem, budget, rng=3, profile=PROFILE, rigor="estimate")
+        if plan.chosen.feasible and plan.chosen.margin < 1.0:
+            break
+    else:
+        pytest.fail("no latency made a looser target the choice")
+    again = Plan.from_json(plan.to_json())
+    assert again == plan
+    reference = plan.run(candidate=plan.chosen)
+    solution = again.run(problem, candidate=again.chosen.label)
+    np.testing.assert_array_equal(solution.value, reference.value)
+    assert solution.certificate.bound == reference.certificate.bound
+
+
 def test_every_candidate_of_a_plan_from_a_file_can_be_run():
     plan = nla.plan(least_squares(), nla.Budget(accuracy=1e-6), rng=3, profile=PROFILE)
     again = Plan.from_json(plan.to_json())
