@@ -119,3 +119,20 @@ def test_eigenvalues_read_the_upper_triangle(backend):
     spoilt = np.triu(S) + np.tril(np.full((30, 30), np.nan), -1)
     values = lib.to_numpy(lib.eigvalsh(lib.asarray(spoilt)))
     np.testing.assert_allclose(values, np.linalg.eigvalsh(S), atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(300, 40), (5, 3), (3, 5), (1, 4), (4, 1), (1, 1), (5, 0), (0, 5), (0, 0)])
+def test_qr_of_any_shape_and_order(shape, order, dtype):
+    lib = library("scipy")
+    A = np.array(np.random.default_rng(0).standard_normal(shape), dtype=dtype, order=order)  # type: ignore[call-overload]
+    before, k = A.copy(), min(shape)
+    Q, R = lib.qr(A)
+    assert (Q.shape, R.shape, Q.dtype, R.dtype) == ((shape[0], k), (k, shape[1]), A.dtype, A.dtype)
+    unit = np.finfo(dtype).eps
+    np.testing.assert_allclose(Q @ R, A, atol=50 * unit)
+    np.testing.assert_allclose(Q.T @ Q, np.eye(k), atol=50 * unit)
+    np.testing.assert_array_equal(np.tril(R, -1), 0.0)
+    np.testing.assert_array_equal(lib.qr_r(A), R)
+    np.testing.assert_array_equal(A, before)
