@@ -20,7 +20,6 @@ from .problems import Problem
 
 # Norms within these need no scaling: fourth powers and their sums stay inside the exponent range.
 _SAFE = {"float64": 1e60, "float32": 1e8}
-_SMALL = 10_000  # entries up to which a dot product does not wake BLAS threads (OpenBLAS)
 
 
 @dataclass(slots=True)
@@ -72,11 +71,10 @@ def _checked_norm(argument: str, x: Any) -> float:
 
 def _quick_norm(x: Any) -> float:
     """Norm of a small contiguous numpy array in two microseconds; 0.0 where that is not to be trusted."""
-    if type(x) is not np.ndarray or x.size > _SMALL or x.dtype.char != "d":
+    if type(x) is not np.ndarray or x.size > norms.SERIAL or x.dtype.char != "d":
         return 0.0
     flat = x.reshape(-1) if x.flags.c_contiguous else x.T.reshape(-1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = float(flat @ flat)
+    total = norms.dot_small(flat)
     return math.sqrt(total) if 1e-200 < total < 1e200 else 0.0
 
 

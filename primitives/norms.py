@@ -16,10 +16,12 @@ from typing import Any
 
 import array_api_compat
 import numpy as np
+from scipy.linalg.blas import ddot  # numpy's own dot warns where squares overflow
 
 Array = Any
 
 _BLOCK = 1 << 16  # entries: 512 KiB of float64, within the second-level cache
+SERIAL = 10_000  # entries up to which a dot product wakes no BLAS threads (OpenBLAS)
 _BLOCK_ELSEWHERE = 1 << 22  # torch and cupy: a call costs more, and their reductions are blocked inside
 _TINY = {"float64": 2.0**-1022, "float32": 2.0**-126}
 _EPS = {"float64": 2.0**-52, "float32": 2.0**-23}
@@ -70,9 +72,16 @@ def column_norms(A: Array) -> Array:
 
 def is_finite(x: Array) -> bool:
     """Whether every entry is finite. A finite sum of squares proves it; otherwise the entries are looked at."""
-    if math.isfinite(_sum_of_squares(x, 1.0)):
-        return True
-    return math.isfinite(max_abs(x))
+    if isinstance(x, np.ndarray) and x.ndim == 1 and x.shape[0] <= SERIAL and x.dtype.char == "d":
+        total = dot_small(x)
+    else:
+        total = _sum_of_squares(x, 1.0)
+    return math.isfinite(total) or math.isfinite(max_abs(x))
+
+
+def dot_small(x: np.ndarray) -> float:
+    """x'x for a float64 vector of at most `SERIAL` entries, in half a microsecond and without warnings."""
+    return ddot(x, x)
 
 
 def max_abs(x: Array) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...primitives.kernels._library import Library
-from ...primitives.norms import norm
+from ...primitives.norms import SERIAL, dot_small, norm
 
 _BLOCK_BYTES = 32 * 2**20
 UNIT = 2.0**-53
@@ -51,8 +51,7 @@ def column_norm_list(X: Any) -> list[float]:
     """The same as Python floats, each safe against under- and overflow of its squares."""
     if X.shape[1] == 1 and hasattr(X, "flags"):
         column = X[:, 0]
-        # einsum: a dot product of more than 10 000 entries would wake numpy's BLAS threads beside those of the plan
-        total = float(np.einsum("i,i->", column, column))
+        total = dot_small(column) if column.shape[0] <= SERIAL else float(np.einsum("i,i->", column, column))
         sizes = [math.sqrt(total)] if total >= 0.0 else [math.nan]
     else:
         sizes = column_norms(X).tolist()
