@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import array_api_compat
 import numpy as np
-from scipy.linalg.blas import ddot  # numpy's own dot warns where squares overflow
 
 Array = Any
 
@@ -81,7 +81,15 @@ def is_finite(x: Array) -> bool:
 
 def dot_small(x: np.ndarray) -> float:
     """x'x for a float64 vector of at most `SERIAL` entries, in half a microsecond and without warnings."""
-    return ddot(x, x)
+    return _ddot()(x, x)
+
+
+@cache
+def _ddot() -> Any:
+    """BLAS's own: numpy's warns where squares overflow. Imported when first used: `import autonla` stays light."""
+    from scipy.linalg import blas
+
+    return blas.ddot  # type: ignore[attr-defined]
 
 
 def max_abs(x: Array) -> float:
