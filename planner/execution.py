@@ -234,6 +234,12 @@ def _order_after(entries: Sequence[Entry], first: Entry) -> list[Entry]:
     return feasible + others
 
 
+def _most_reliable(entries: Sequence[Entry], defaults: frozenset[str]) -> int:
+    """Index of the safe default, else of anything safe, else of the first."""
+    ranks = [(not e.algorithm.safe, e.algorithm.name not in defaults, i) for i, e in enumerate(entries)]
+    return min(ranks)[2]
+
+
 def execute(plan: Plan, entries: Sequence[Entry], profile: HardwareProfile, *, escalate: bool = True) -> Solution:
     """Run the chosen candidate of a plan and certify it; escalate while the budget lasts.
 
@@ -258,7 +264,7 @@ def execute(plan: Plan, entries: Sequence[Entry], profile: HardwareProfile, *, e
             left = _order_after(entries, first)
             while left and not done:
                 # What a failure has taught was not in the forecasts: then the one to rely on comes first.
-                entry = left.pop(next((i for i, e in enumerate(left) if e.algorithm.safe), 0) if run.learned else 0)
+                entry = left.pop(_most_reliable(left, kind.defaults) if run.learned else 0)
                 done = run.may_follow(entry) and run.attempt(entry)
     total = time.perf_counter() - started + spent
     reading = energy.reading

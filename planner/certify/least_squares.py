@@ -58,6 +58,7 @@ class _Embedding:
     distortion: float
     confidence: float
     method: str
+    amplification: float | None = None  # ||D R^-1||_F where it is already known
 
 
 def sketch_rows(task: Task) -> int:
@@ -110,9 +111,11 @@ def _embedding(
     gram_factor = reuse.get("gram_factor")
     if gram_factor is not None and pair is not None:
         R = lib.asarray(gram_factor)
-        distortion = _gram_distortion(lib, R, pair, task)
+        amplification = _inverse_norm(lib, R)
+        distortion = _gram_distortion(lib, amplification, pair, task)
         if distortion is not None:
-            return _Embedding(R, None, None, None, distortion, 1.0, "Gram factor checked by an independent test vector")
+            method = "Gram factor checked by an independent test vector"
+            return _Embedding(R, None, None, None, distortion, 1.0, method, amplification)
     if task.m < task.n and task.ridge == 0.0:
         # wide: the directions of range(A) themselves
         U, s, Vh = lib.svd(lib.astype(A, "float64"))
@@ -148,9 +151,8 @@ def _whitened(lib: Library, gram_factor: Any, task: Task, seed: int) -> tuple[An
     return G, lib.solve_triangular(R, G)
 
 
-def _gram_distortion(lib: Library, R: Any, pair: tuple[Any, Any, Any], task: Task) -> float | None:
+def _gram_distortion(lib: Library, amplification: float, pair: tuple[Any, Any, Any], task: Task) -> float | None:
     """How far R'R may be from A'A (+ ridge), relative; None if the test vectors or rounding speak against R."""
-    amplification = _inverse_norm(lib, R)
     # rounding of the Gram matrix: about u sqrt(n) after column scaling, seen through R^-1 from both sides
     eta = 8.0 * UNIT * math.sqrt(task.n) * amplification**2
     G, AW, W = pair
@@ -264,6 +266,8 @@ def _outside_row_space(lib: Library, embedding: _Embedding, X: Any) -> str | Non
 
 
 def _amplification(lib: Library, embedding: _Embedding) -> float:
+    if embedding.amplification is not None:
+        return embedding.amplification
     if embedding.R is not None:
         return _inverse_norm(lib, embedding.R)
     if embedding.U is not None:
