@@ -18,6 +18,7 @@ _SERIAL_FLOPS = 2.5e5  # fewer do not wake the threads of a BLAS
 _AT_MOST_OF_PEAK = 0.5  # nominal flops of some kernels are more than what a library needs, but not twice as many
 _MEMO = 8192
 _MOST_LOST = 4.0  # times its own duration
+_MOST_LOST_ALONE = 1.2  # the same of threads that wait for nobody: half the processors are gone
 
 
 class Unpriced(LookupError):
@@ -123,7 +124,7 @@ def _switch(pool: Pool, backend: str, seconds: float, losses: Mapping[str, float
     Losses stop once all that was measured is paid, and a call cannot lose more than `_MOST_LOST` times itself.
     """
     if backend == "numba":  # threads of its own end with the call, and the pool's spin on
-        lost = min(_MOST_LOST * seconds, losses.get(f"{pool.backend}>numba", 0.0))
+        lost = min(_MOST_LOST_ALONE * seconds, losses.get(f"{pool.backend}>numba", 0.0))
         return lost, pool
     if backend != pool.backend:
         pool = Pool(backend, pool.backend)
