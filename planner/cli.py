@@ -272,3 +272,18 @@ def demo_command(
     from .demo import run_demo
 
     run_demo(output, quick=quick, measure_profile=not no_profile)
+
+
+@app.command("bench")
+@_one_line_errors
+def bench_command(
+    daily: Annotated[bool, typer.Option("--daily", help="The subset that takes about two minutes.")] = False,
+    only: Annotated[str, typer.Option(metavar="TEXT", help="Instances with this in their name.")] = "",
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is timed; medians are taken.")] = 3,
+    race: Annotated[bool, typer.Option(help="Time every feasible candidate too, which regret needs.")] = True,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write what was measured as JSON.")] = None,
+) -> None:
+    """Judge the planner on a suite of problems: regret, harm, overhead, forecasts. Run `autonla profile` first."""
+    from .bench import run_suite
+
+    run_suite(console(), daily=daily, only=only, rounds=rounds, race=race, output=output)
