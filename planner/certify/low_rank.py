@@ -54,9 +54,10 @@ def _residual_by_blocks(lib: Library, A: Any, U: Any, scaled_Vh: Any, mean: Any)
 
 
 def _departure(lib: Library, Q: Any) -> float:
-    """||Q'Q - I||_F."""
-    G = lib.rmatmul(Q, Q) - lib.asarray(np.eye(Q.shape[1]))
-    return math.sqrt(float((G * G).sum()))
+    """||Q'Q - I||_F, from the upper triangle of Q'Q."""
+    G = lib.gram(Q)
+    above, diagonal = lib.xp.triu(G, k=1), lib.xp.linalg.diagonal(G) - 1.0
+    return math.sqrt(2.0 * float((above * above).sum()) + float((diagonal * diagonal).sum()))
 
 
 def certify(
@@ -237,7 +238,7 @@ def work(task: Task, evidence: Evidence, algorithm: Algorithm, options: Any) -> 
     rank = task.rank or _rank_forecast(task, evidence)
     factors = 8.0 * 2 * rank * (m + n)
     columns = min(m, n, _columns(options, rank))
-    calls = [k("gemm", rank, rank, m), k("gemm", rank, rank, n)]
+    calls = [k("syrk", m, rank), k("syrk", n, rank)]
     if algorithm.randomized and options.dtype == task.dtype == "float64" and _resolved(task.target) < 1e-4:
         calls += [k("gemm", m, 2, n), k("gemm", columns, rank, m, count=2), k("gemm", rank, n, columns)]
         total = Work(tuple(calls), factors + 8.0 * 3 * columns * (m + n))

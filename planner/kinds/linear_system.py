@@ -21,7 +21,7 @@ from ..certify import linear_system as certificate
 from ..problems import LinearSystem, Problem
 from ._base import Kind, ProbeStep, times_power_of_two
 
-_SMALL_FLOPS = 1e8
+_SMALL_FLOPS = 4e8
 
 
 def _structure(A: Any, b: Any, task: Task, evidence: Evidence) -> tuple[Task, Evidence, dict[str, Any]]:

@@ -83,7 +83,7 @@ def test_other_declarations_go_to_the_planner(assume, calls):
 
 
 def test_a_large_problem_goes_to_the_planner(calls):
-    nla.solve(nla.LinearSystem(RNG.standard_normal((560, 560)), np.ones(560)), rng=0)
+    nla.solve(nla.LinearSystem(RNG.standard_normal((860, 860)), np.ones(860)), rng=0)
     assert calls == [1]
 
 
