@@ -15,12 +15,11 @@ from statistics import median
 from typing import Any
 
 from ...primitives.algorithm import Breakdown
-from ...profiles.errors import AutonlaError, CertificationFailed, InfeasibleBudget
-from .. import plan, solve
+from ...profiles.errors import CertificationFailed, InfeasibleBudget
+from .. import solve
 from ..execution import run_and_certify
 from ..kinds import kind_of
 from ..plans import Plan
-from ..problems import Problem
 from .baselines import baseline
 from .suite import Instance
 
@@ -114,15 +113,14 @@ def measure(instance: Instance, rounds: int = 3, *, race: bool = True) -> Row:
     problem = instance.problem()
     default, call = baseline(problem)
     call()
-    theirs = [_timed(call)[0] for _ in range(rounds)] if rounds > 1 else [_timed(call)[0]]
+    theirs = [_timed(call)[0]]
     common = {"name": instance.name, "family": instance.family, "tags": dict(instance.tags), "default": default}
     try:
         solve(problem, instance.budget, rng=0)
         ours = []
-        for i in range(rounds):
+        for _ in range(rounds):
             ours.append(_timed(lambda: solve(problem, instance.budget, rng=0)))
-            if i < rounds - 1:
-                theirs.append(_timed(call)[0])
+            theirs.append(_timed(call)[0])
     except (InfeasibleBudget, CertificationFailed) as refusal:
         seconds = median(theirs)
         note = f"{type(refusal).__name__}: {refusal}"[:300]
@@ -130,10 +128,8 @@ def measure(instance: Instance, rounds: int = 3, *, race: bool = True) -> Row:
     ours.sort(key=lambda run: run[0])
     seconds, solution = ours[(len(ours) - 1) // 2]
     record, made = solution.record, solution.plan
-    forecast = made.chosen.forecast
-    planned = not any(finding.probe == "none" for finding in made.evidence.findings) and forecast is not None
-    assert forecast is not None or not planned
-    candidates = _race(problem, instance, made, seconds, rounds) if race else ()
+    planned = not any(finding.probe == "none" for finding in made.evidence.findings)
+    forecast = made.chosen.forecast if planned else None  # the fast path makes none; its plan is written afterwards
     return Row(
         **common,
         chosen=made.chosen.label,
@@ -141,31 +137,23 @@ def measure(instance: Instance, rounds: int = 3, *, race: bool = True) -> Row:
         seconds=seconds,
         default_seconds=median(theirs),
         stages={stage: record.seconds[stage] for stage in ("probe", "plan", "run", "certify")},
-        forecast=(forecast.seconds.median, forecast.seconds.low, forecast.seconds.high)
-        if planned and forecast is not None
-        else None,
+        forecast=None if forecast is None else (forecast.seconds.median, forecast.seconds.low, forecast.seconds.high),
         attempts=len(record.attempts),
         bound=solution.certificate.bound,
         target=instance.budget.accuracy or 0.0,
         peak_bytes=record.peak_bytes,
-        forecast_bytes=forecast.bytes.high if planned and forecast is not None else None,
-        candidates=candidates,
+        forecast_bytes=None if forecast is None else forecast.bytes.high,
+        candidates=_race(made, seconds, rounds) if race else (),
     )
 
 
-def _race(problem: Problem, instance: Instance, made: Plan, seconds: float, rounds: int) -> tuple[Timed, ...]:
+def _race(made: Plan, seconds: float, rounds: int) -> tuple[Timed, ...]:
     """Every feasible candidate, run on the problem as the planner prepared it and certified."""
-    if not made._entries:
-        return ()
-    try:
-        fresh = made if made._prepared is not None else plan(problem, instance.budget, rng=0)
-    except AutonlaError:
-        return ()
-    kind, budget = kind_of(fresh.task.kind), fresh.budget
-    prepared = replace(fresh._prepared, by_products={})
+    kind, budget = kind_of(made.task.kind), made.budget
+    prepared = replace(made._prepared, by_products={})
     entries = [
         e
-        for e in fresh._entries
+        for e in made._entries
         if e.candidate.feasible and e.candidate.forecast and e.candidate.forecast.seconds.median < HOPELESS * seconds
     ]
     times: dict[str, list[float]] = {e.candidate.label: [] for e in entries}
@@ -179,7 +167,7 @@ def _race(problem: Problem, instance: Instance, made: Plan, seconds: float, roun
             time.sleep(PAUSE)
             try:
                 _, certificate, ran, certified = run_and_certify(
-                    kind, prepared, entry, fresh.metric, budget.accuracy, budget.confidence
+                    kind, prepared, entry, made.metric, budget.accuracy, budget.confidence
                 )
             except (Breakdown, MemoryError):
                 failed.add(label)

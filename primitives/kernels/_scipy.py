@@ -193,7 +193,7 @@ class ScipyLibrary(Library):
         if 0 in A.shape:  # LAPACK's wrappers refuse those
             Q, R = np.linalg.qr(A)
             return Q, np.zeros(0, A.dtype), R
-        size = int(_lapack("geqrf_lwork", A)(*A.shape)[0].real)
+        size = int(_lapack("geqrf_lwork", A)(*A.shape)[0])
         factors, tau, _, _ = _lapack("geqrf", A)(np.array(A, order="F"), lwork=size, overwrite_a=1)
         return factors, tau, np.triu(factors[: min(A.shape)])
 

@@ -119,9 +119,9 @@ def stacked_shape(task: Task) -> tuple[int, int]:
 # -- counting --------------------------------------------------------------------------------------------------------
 
 
-def product(k: Calls, task: Task, count: float = 1.0, rows: int | None = None) -> KernelCall:
-    """`count` products A X with as many columns as there are right-hand sides; of `rows` rows of A if given."""
-    m, n, r = rows or task.m, task.n, task.nrhs
+def product(k: Calls, task: Task, count: float = 1.0) -> KernelCall:
+    """`count` products A X with as many columns as there are right-hand sides."""
+    m, n, r = task.m, task.n, task.nrhs
     return k("gemv", m, n, count=count) if r == 1 else k("gemm", m, r, n, count=count)
 
 

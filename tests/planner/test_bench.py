@@ -169,7 +169,7 @@ def test_a_problem_is_measured_with_its_candidates(monkeypatch):
     assert Row.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
-def test_the_fast_path_is_measured_without_candidates(monkeypatch):
+def test_the_fast_path_makes_no_forecast(monkeypatch):
     monkeypatch.setattr("autonla.planner.bench.measuring.PAUSE", 0.0)
     found = measure(tiny(60, 5), rounds=1)
     assert found.status == "certified"

@@ -129,3 +129,16 @@ def test_memory_is_a_block(layout):
     finally:
         tracemalloc.stop()
     assert peak < 3e6
+
+
+@pytest.mark.parametrize("n", [0, 1, 9_999, 10_000, 10_001])
+def test_finiteness_of_vectors_of_any_length(n):
+    """Short ones take another route."""
+    x = np.ones(2 * n)[::2]
+    assert is_finite(x)
+    assert is_finite(1e200 * x)  # whose squares overflow
+    for bad in (np.nan, np.inf):
+        if n:
+            spoilt = x.copy()
+            spoilt[-1] = bad
+            assert not is_finite(spoilt)
