@@ -10,10 +10,10 @@ from typing import Any
 from ..primitives.interval import Interval
 from ..primitives.work import Work
 from ..profiles import Correction, HardwareProfile
-from .price import ASLEEP, Pool, Price, price
+from .corrections import Bias, bias, features
+from .price import ASLEEP, Pool, price
 
 _Z90 = 1.6448536269514722
-_PRIOR = 3.0  # runs that the uncorrected forecast is worth against the runs on record
 _WORKSPACE = 3.0 * 2**20  # packing buffers of BLAS and stacks of threads, which no algorithm allocates itself
 _OVER, _UNDER = 1.3, 1.05  # declared peaks are upper bounds: up to 30 % too high, hardly ever 5 % too low
 
@@ -35,6 +35,8 @@ class Forecast:
         "measured" | "calibrated" | "tdp-model": what the joules rest on.
     stages : tuple of (str, float)
         Median seconds of "run" and "certify".
+    correction : float
+        Factor by which earlier runs have moved the seconds from what the work is priced at; 1 where they say nothing.
     """
 
     seconds: Interval
@@ -43,18 +45,23 @@ class Forecast:
     error: Interval
     energy_source: str
     stages: tuple[tuple[str, float], ...] = ()
+    correction: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON (an infinite end is written as None)."""
         fields = {name: _plain(getattr(self, name)) for name in ("seconds", "bytes", "joules", "error")}
-        return fields | {"energy_source": self.energy_source, "stages": [list(stage) for stage in self.stages]}
+        stages = [list(stage) for stage in self.stages]
+        return fields | {"energy_source": self.energy_source, "stages": stages, "correction": self.correction}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Forecast:
         """The inverse of `to_dict`. Raises KeyError, TypeError or ValueError for anything else."""
         seconds, size, joules, error = (_interval(data[name]) for name in ("seconds", "bytes", "joules", "error"))
         stages = tuple((str(name), float(value)) for name, value in data["stages"])
-        return cls(seconds, size, joules, error, str(data["energy_source"]), stages)
+        correction = float(data.get("correction", 1.0))
+        if not 0.0 < correction < math.inf:
+            raise ValueError(f"correction = {correction} is not a positive factor")
+        return cls(seconds, size, joules, error, str(data["energy_source"]), stages, correction)
 
 
 def forecast(
@@ -64,6 +71,7 @@ def forecast(
     profile: HardwareProfile,
     correction: Correction | None = None,
     *,
+    shape: tuple[int, int] = (1, 1),
     device: str = "cpu",
     pool: Pool = ASLEEP,
 ) -> Forecast:
@@ -77,7 +85,9 @@ def forecast(
         The algorithm's own forecast.
     profile : HardwareProfile
     correction : Correction, optional
-        What forecasts of this algorithm have been off by; it corrects the run.
+        What forecasts of this algorithm have been off by.
+    shape : (int, int)
+        Of the operand, which a correction may depend on.
     device : str
     pool : Pool
         Whose threads are awake at the start.
@@ -87,42 +97,41 @@ def forecast(
     Unpriced
         If a kernel was not measured on this machine, or is disabled there.
     """
-    priced = price(run, profile, device=device, pool=pool)
-    first = corrected(priced, correction)
-    second = price(certify, profile, device=device, pool=priced.pool)
+    first = price(run, profile, device=device, pool=pool)
+    second = price(certify, profile, device=device, pool=first.pool)
+    run_seconds, certify_seconds = first.seconds.median, second.seconds.median
+    off = None
+    if correction is not None:
+        off = bias(correction, features(*shape, run_seconds, certify_seconds))
+    factor = 1.0 if off is None else math.exp(off.trust * off.log_factor)
     peak = max(run.peak_bytes, certify.peak_bytes)
     return Forecast(
-        seconds=first.seconds + second.seconds,
+        seconds=corrected(first.seconds + second.seconds, off),
         bytes=Interval(peak, peak / _OVER, peak * _UNDER + _WORKSPACE),
-        joules=first.joules + second.joules,
+        joules=corrected(first.joules + second.joules, off),
         error=error,
         energy_source=profile.energy.source,
-        stages=(("run", first.seconds.median), ("certify", second.seconds.median)),
+        stages=(("run", factor * run_seconds), ("certify", factor * certify_seconds)),
+        correction=factor,
     )
 
 
-def corrected(priced: Price, correction: Correction | None) -> Price:
-    """A price with the bias taken off that records have shown, as far as their number warrants.
+def corrected(cost: Interval, off: Bias | None) -> Interval:
+    """A cost with the bias taken off that earlier runs have shown, as far as they are to be trusted.
 
-    The median moves by the mean log error of n runs times n / (n + 3). The interval becomes what those runs scattered,
-    likewise mixed with what it was.
+    The median moves by the log factor times the trust. The interval becomes what those runs scattered, mixed likewise
+    with what it was.
     """
-    if correction is None or correction.count == 0:
-        return priced
-    trust = correction.count / (correction.count + _PRIOR)
-    factor = math.exp(trust * correction.log_bias)
-
-    def moved(x: Interval) -> Interval:
-        if x.median <= 0.0 or x.low <= 0.0 or not math.isfinite(x.high):
-            return x * factor
-        below, above = math.log(x.median / x.low), math.log(x.high / x.median)
-        seen = (_Z90 * correction.log_sigma) ** 2
-        below, above = (math.sqrt((1.0 - trust) * side**2 + trust * seen) for side in (below, above))
-        median = factor * x.median
-        return Interval(median, median * math.exp(-below), median * math.exp(above))
-
-    calls = tuple((call, factor * seconds) for call, seconds in priced.calls)
-    return Price(moved(priced.seconds), moved(priced.joules), calls)
+    if off is None:
+        return cost
+    factor = math.exp(off.trust * off.log_factor)
+    if cost.low <= 0.0 or not math.isfinite(cost.high):
+        return cost * factor
+    below, above = math.log(cost.median / cost.low), math.log(cost.high / cost.median)
+    seen = (_Z90 * off.log_sigma) ** 2
+    below, above = (math.sqrt((1.0 - off.trust) * side**2 + off.trust * seen) for side in (below, above))
+    median = factor * cost.median
+    return Interval(median, median * math.exp(-below), median * math.exp(above))
 
 
 def _plain(x: Interval) -> list[float | None]:

@@ -31,6 +31,7 @@ def generic_profile(profile: HardwareProfile) -> HardwareProfile:
             "rigor": "generic",
             "fingerprint": fingerprint,
             "corrections": {},
+            "calibration": (),
             "scale": 1.0,
         }
     )

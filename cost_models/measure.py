@@ -29,7 +29,7 @@ from ..profiles import HardwareProfile, KernelPoint, KernelTable, fingerprint
 from . import _timing
 from .energy import energy_model
 
-TIME_LIMIT = {"quick": 57.0, "standard": 600.0, "thorough": 3600.0}
+TIME_LIMIT = {"quick": 57.0, "standard": 540.0, "thorough": 3600.0}
 """Default time limits [s]."""
 
 _VISITS = {"quick": 3, "standard": 5, "thorough": 7}
@@ -120,7 +120,7 @@ def measure_profile(
     progress : callable (fraction, text), optional
         Called now and then with what is done, from 0 to 1, and what is being measured.
     time_limit : float [s], optional
-        Default 57 s, 10 min, 1 h. What does not fit is left out, and the profile says ``complete=False``.
+        Default 57 s, 9 min, 1 h. What does not fit is left out, and the profile says ``complete=False``.
     name : str, optional
         Default: the processor.
     kernels : mapping of str to Kernel, optional

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from ..primitives.interval import Interval
 from ..primitives.kernels.catalogue import KERNELS
@@ -99,15 +100,16 @@ def price(
     seconds = low = high = joules = 0.0
     shares = []
     for call in work.calls:
-        known = fits.at(call, threads, device)
-        each = known.seconds * scale * call.count
-        if losses and known.threaded:
-            lost, pool = _switch(pool, call.backend, each, losses)
+        kernel, dims, dtype, backend, count = call
+        each, factor, energy_of, threaded = fits.at(kernel, dims, dtype, backend, threads, device)
+        each *= scale * count
+        if losses and threaded and not (backend == pool.backend and not pool.before):
+            lost, pool = _switch(pool, backend, each, losses)
             each += lost
         seconds += each
-        low += each / known.factor
-        high += each * known.factor
-        joules += call.count * known.joules
+        low += each / factor
+        high += each * factor
+        joules += count * energy_of
         shares.append((call, each))
     idle, spread = energy.idle_watts, 1.0 + energy.relative_uncertainty
     return Price(
@@ -141,7 +143,7 @@ def seconds_of(
     kernel: str, dims: tuple[int, ...], dtype: str, backend: str, profile: HardwareProfile, *, device: str = "cpu"
 ) -> Interval:
     """Seconds of one call of a kernel. Raises Unpriced like `price`."""
-    known = _fits(_ByIdentity(profile)).at(KernelCall(kernel, dims, dtype, backend), None, device)
+    known = _fits(_ByIdentity(profile)).at(kernel, dims, dtype, backend, None, device)
     return Interval.around(known.seconds * profile.scale, known.factor)
 
 
@@ -174,8 +176,7 @@ def _fits(key: _ByIdentity) -> _Fits:
     return _Fits(key.profile)
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(NamedTuple):
     """One call of a kernel: seconds, the factor from the median to either end of their interval, joules above idle,
     and whether it runs on a pool of threads."""
 
@@ -196,14 +197,16 @@ class _Fits:
         self._by_call: dict[tuple[object, ...], _Known] = {}
         self._peaks: dict[tuple[str, str], float] = {}
 
-    def at(self, call: KernelCall, threads: int | None, device: str) -> _Known:
+    def at(
+        self, kernel: str, dims: tuple[int, ...], dtype: str, backend: str, threads: int | None, device: str
+    ) -> _Known:
         """What one call costs."""
-        key = (call.kernel, call.dims, call.dtype, call.backend, threads, device)
+        key = (kernel, dims, dtype, backend, threads, device)
         known = self._by_call.get(key)
         if known is None:
             if len(self._by_call) >= _MEMO:
                 self._by_call.clear()
-            known = self._by_call[key] = self._known(call, threads, device)
+            known = self._by_call[key] = self._known(KernelCall(kernel, dims, dtype, backend), threads, device)
         return known
 
     def _known(self, call: KernelCall, threads: int | None, device: str) -> _Known:

@@ -11,7 +11,7 @@ from ..profiles import HardwareProfile
 from ..profiles.errors import InvalidBudget, InvalidProblem
 from .budget import Budget
 from .candidates import show_seconds
-from .fast_path import is_empty, solve_empty, solve_small
+from .fast_path import is_empty, solve_at_once, solve_empty
 from .planning import RIGOR, dense_kind, machine_of, make_plan, seed_of
 from .plans import Plan
 from .problems import Problem
@@ -70,7 +70,9 @@ def solve(
     rng : None, int or numpy.random.Generator
         Seed of the random streams. The same inputs, seed, profile and thread count give the same plan.
     profile : HardwareProfile or path, optional
-        Default: the one `autonla profile` measured on this machine, else a shipped generic one.
+        Default: the one `autonla profile` measured on this machine, else a shipped generic one. Its forecasts are
+        corrected by the runs of earlier processes (the environment variable AUTONLA_RECORDS=0 prevents that); a
+        profile that is given is used as it is.
     rigor : {"estimate", "probe", "race", "exhaustive"}
         No probes; probes where they pay (default); also time the two closest candidates on a part of the problem;
         time all feasible ones so.
@@ -107,17 +109,20 @@ def solve(
     if is_empty(problem):
         return solve_empty(problem, budget)
     seed = seed_of(rng)
+    before = None
     if rigor in ("probe", "estimate") and profile is None:
-        solution = solve_small(kind, problem, budget, seed)
-        if solution is not None:
-            return solution
+        before = solve_at_once(kind, problem, budget, seed)
+        if isinstance(before, Solution):
+            return before
     from .execution import execute
 
     machine = machine_of(profile)
     report(f"planning {problem!r}")
-    plan = make_plan(problem, budget, rng=seed, profile=machine.profile, rigor=rigor, described=machine.description)
+    plan = make_plan(
+        problem, budget, rng=seed, profile=machine.profile, rigor=rigor, described=machine.description, before=before
+    )
     report(f"running {plan.chosen.label}, forecast {_forecast_seconds(plan)}")
-    solution = execute(plan, plan._entries, machine.profile)
+    solution = execute(plan, plan._entries, machine.profile, before=before)
     report(f"{solution.status}: {solution.certificate}")
     return solution
 
@@ -196,6 +201,9 @@ def profile_hardware(
 ) -> HardwareProfile:
     """Measure this machine once; `solve` and `plan` use the result from then on.
 
+    First its kernels; then small problems are solved by every algorithm that applies, and what the forecasts were off
+    by becomes the corrections of the profile.
+
     Parameters
     ----------
     rigor : {"quick", "standard"}
@@ -213,11 +221,17 @@ def profile_hardware(
     from ..cost_models.measure import measure_profile
     from ..profiles import save as save_profile
     from ..profiles.errors import AutonlaWarning, ProfileError
+    from .calibrate import calibrated
 
     if rigor not in ("quick", "standard"):
         hint = "; tuning of algorithm parameters ('thorough') is not available yet" if rigor == "thorough" else ""
         raise InvalidProblem(f"rigor = {rigor!r} is not one of quick, standard{hint}", argument="rigor", found=rigor)
-    profile = measure_profile(rigor, progress=progress)
+    report = progress or (lambda fraction, text: None)
+    kernels = 0.8 if rigor == "quick" else 0.9  # share of the time
+    profile = measure_profile(rigor, progress=lambda fraction, text: report(kernels * fraction, text))
+    profile = calibrated(
+        profile, progress=lambda fraction, text: report(kernels + (1.0 - kernels) * min(1.0, fraction), text)
+    )
     if save:
         try:
             save_profile(profile)

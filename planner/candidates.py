@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..cost_models.corrections import correction_of
 from ..cost_models.forecast import Forecast, forecast
 from ..cost_models.price import ASLEEP, Pool, Unpriced
 from ..primitives.algorithm import Algorithm
@@ -21,6 +22,8 @@ from .plans import Candidate
 
 # Where forecasts are closer than this, the deterministic default is kept: a switch must be worth something.
 SWITCH_MARGIN = 0.03
+# A failure weighs more than its expected cost: a long wait is minded more than a short one is enjoyed.
+_RISK = 1.5
 # Errors within this factor count as equal when the most accurate answer is wanted.
 _SAME_ERROR = 3.0
 _HOPELESS = 0.5
@@ -84,6 +87,7 @@ def enumerate_entries(
     ready: frozenset[str] = frozenset(),
     corrections: Mapping[str, float] | None = None,
     pool: Pool = ASLEEP,
+    only: frozenset[tuple[str, str]] | None = None,
 ) -> list[Entry]:
     """All candidates, judged; the feasible ones first, by expected cost.
 
@@ -95,14 +99,16 @@ def enumerate_entries(
         Measured over forecast seconds of candidates that were timed on a part of the problem.
     pool : Pool
         Whose threads the probes left awake.
+    only : set of (algorithm, backend), optional
+        What to look at, where not all.
     """
-    entries = _enumerate(kind, task, evidence, profile, limits, ready, corrections, pool)
+    entries = _enumerate(kind, task, evidence, profile, limits, ready, corrections, pool, only)
     if limits.accuracy_given or not limits.limited or (entries and entries[0].candidate.feasible):
         return entries
     for target in _LOOSER:
         if target > task.target:
             loose = replace(task, target=target)
-            found = _enumerate(kind, loose, evidence, profile, limits, ready, corrections, pool)
+            found = _enumerate(kind, loose, evidence, profile, limits, ready, corrections, pool, only)
             if found and found[0].candidate.feasible:
                 return [_loosened(e, task.target / target) for e in found]
     return entries
@@ -117,50 +123,66 @@ def _enumerate(
     ready: frozenset[str],
     corrections: Mapping[str, float] | None,
     pool: Pool,
+    only: frozenset[tuple[str, str]] | None,
 ) -> list[Entry]:
-    entries = []
+    known: list[_Judged] = []
+    rejected: list[Entry] = []
+    torch_loaded = "torch" in sys.modules
     for algorithm in kind.algorithms:
-        margin = kind.margin(task, algorithm, ready)
+        margin = kind.margin(task, evidence, algorithm, ready)
         aim = task if margin == 1.0 else replace(task, target=task.target / margin)
         for options in algorithm.options(aim, evidence):
+            if only is not None and (algorithm.name, options.backend) not in only:
+                continue
             label = algorithm.label(options)
             reason = algorithm.applies(aim, evidence, options)
+            if reason is None:
+                try:
+                    priced = forecast(
+                        algorithm.work(aim, evidence, options),
+                        kind.certify_work(task, evidence, algorithm, options, ready),
+                        algorithm.error(aim, evidence, options) * margin,
+                        profile,
+                        correction_of(profile.corrections, algorithm.name, options.backend, options.dtype),
+                        shape=(task.m, task.n),
+                        device=task.device,
+                        pool=pool,
+                    )
+                except Unpriced as unpriced:
+                    reason = f"cannot be priced: {unpriced}"
             if reason is not None:
-                entries.append(
-                    Entry(
-                        Candidate(label, algorithm.name, algorithm.title, None, False, reason),
-                        algorithm,
-                        options,
-                    )
-                )
+                candidate = Candidate(label, algorithm.name, algorithm.title, None, False, reason)
+                rejected.append(Entry(candidate, algorithm, options))
                 continue
-            try:
-                priced = forecast(
-                    algorithm.work(aim, evidence, options),
-                    kind.certify_work(task, evidence, algorithm, options, ready),
-                    algorithm.error(aim, evidence, options) * margin,
-                    profile,
-                    profile.corrections.get(algorithm.name),
-                    device=task.device,
-                    pool=pool,
-                )
-            except Unpriced as unpriced:
-                reason = f"cannot be priced: {unpriced}"
-                entries.append(
-                    Entry(
-                        Candidate(label, algorithm.name, algorithm.title, None, False, reason),
-                        algorithm,
-                        options,
-                    )
-                )
-                continue
-            if options.backend == "torch" and "torch" not in sys.modules:
+            if not torch_loaded and options.backend == "torch":
                 priced = replace(priced, seconds=priced.seconds + Interval.around(_LOADING_TORCH, 1.5))
             if corrections and label in corrections:
                 priced = replace(priced, seconds=priced.seconds * corrections[label])
-            judged = replace(_judge(label, algorithm, priced, limits), margin=margin)
-            entries.append(Entry(judged, algorithm, options))
-    return _ordered(entries, limits, kind.defaults)
+            breaks = algorithm.breakdown(aim, evidence, options)
+            failure = 1.0 - (1.0 - breaks) * (1.0 - priced.error.probability_above(limits.target))
+            reason = _speaks_against(priced, failure, breaks, limits)
+            known.append(_Judged(label, algorithm, options, priced, reason, failure, margin))
+    return _ordered(_costed(known, limits, kind.defaults, profile.pool_switch_seconds) + rejected, limits)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A candidate that can be priced, before its expected cost is known."""
+
+    label: str
+    algorithm: Algorithm
+    options: Any
+    forecast: Forecast
+    reason: str
+    failure: float
+    margin: float
+
+    def price(self, minimize: str) -> float:
+        if minimize == "memory":
+            return self.forecast.bytes.median
+        if minimize == "energy":
+            return self.forecast.joules.median
+        return self.forecast.seconds.median
 
 
 def _loosened(entry: Entry, factor: float) -> Entry:
@@ -168,52 +190,69 @@ def _loosened(entry: Entry, factor: float) -> Entry:
     return replace(entry, candidate=replace(entry.candidate, margin=entry.candidate.margin * factor))
 
 
-def _judge(label: str, algorithm: Algorithm, priced: Forecast, limits: Limits) -> Candidate:
-    failure = priced.error.probability_above(limits.target)
-    reason = ""
+def _speaks_against(priced: Forecast, failure: float, breaks: float, limits: Limits) -> str:
+    """Why a candidate does not fit the budget; empty where it does."""
     if limits.memory is not None and priced.bytes.high > limits.memory:
-        reason = (
+        return (
             f"needs up to {show_bytes(priced.bytes.high)} of memory, {show_bytes(max(0.0, limits.memory))} are allowed"
         )
-    elif limits.latency is not None and priced.seconds.probability_above(limits.latency) > 1.0 - limits.confidence:
-        reason = (
+    if limits.latency is not None and priced.seconds.probability_above(limits.latency) > 1.0 - limits.confidence:
+        return (
             f"takes about {show_seconds(priced.seconds.median)} (up to {show_seconds(priced.seconds.high)}),"
             f" {show_seconds(max(0.0, limits.latency))} are left"
         )
-    elif limits.energy is not None and priced.joules.probability_above(limits.energy) > 1.0 - limits.confidence:
-        reason = f"takes about {priced.joules.median:.3g} J ({priced.energy_source}), {limits.energy:.3g} J are allowed"
-    elif limits.accuracy_given and failure > _HOPELESS:
-        reason = f"its error is forecast at {priced.error.median:.1e}, {limits.target:.1e} is asked for"
-    return Candidate(label, algorithm.name, algorithm.title, priced, not reason, reason, failure)
+    if limits.energy is not None and priced.joules.probability_above(limits.energy) > 1.0 - limits.confidence:
+        return f"takes about {priced.joules.median:.3g} J ({priced.energy_source}), {limits.energy:.3g} J are allowed"
+    if limits.accuracy_given and failure > _HOPELESS:
+        if breaks > 0.5 * failure:
+            return f"it breaks down with probability {breaks:.2f}"
+        return f"its error is forecast at {priced.error.median:.1e}, {limits.target:.1e} is asked for"
+    return ""
 
 
-def _price(candidate: Candidate, minimize: str) -> float:
-    assert candidate.forecast is not None
-    if minimize == "memory":
-        return candidate.forecast.bytes.median
-    if minimize == "energy":
-        return candidate.forecast.joules.median
-    return candidate.forecast.seconds.median
+def _costed(
+    known: list[_Judged], limits: Limits, defaults: frozenset[str], switching: Mapping[str, float]
+) -> list[Entry]:
+    """Expected cost to a certified answer: its own, and where it fails that of the best other algorithm.
+
+    What every candidate is likely to fail at does not count against any. Limits do not count in what follows a
+    failure, so that it cannot grow dearer with them; the time that another library's threads take over in does.
+    """
+    least: dict[tuple[str, str], float] = {}
+    common = min((e.failure for e in known), default=0.0)
+    for e in known:
+        key = e.options.backend, e.algorithm.name
+        least[key] = min(e.price(limits.minimize) / max(1.0 - (e.failure - common), 0.05), least.get(key, math.inf))
+    timed = limits.minimize not in ("memory", "energy")
+    after: dict[tuple[str, str], float] = {}  # cost of the best other algorithm after a failure of this one
+    entries = []
+    for e in known:
+        name, backend = e.algorithm.name, e.options.backend
+        cost = math.inf
+        if not e.reason:
+            price = e.price(limits.minimize)
+            other = after.get((backend, name))
+            if other is None:
+                others = (
+                    mean + (min(switching.get(f"{backend}>{to}", 0.0), mean) if timed and to != backend else 0.0)
+                    for (to, also), mean in least.items()
+                    if also != name
+                )
+                other = after[backend, name] = min(others, default=price)
+            margin = 1.0 if name in defaults else 1.0 + SWITCH_MARGIN
+            cost = margin * price + _RISK * (e.failure - common) * other
+        candidate = Candidate(
+            e.label, name, e.algorithm.title, e.forecast, not e.reason, e.reason, e.failure, cost, e.margin
+        )
+        entries.append(Entry(candidate, e.algorithm, e.options))
+    return entries
 
 
-def _ordered(entries: list[Entry], limits: Limits, defaults: frozenset[str]) -> list[Entry]:
-    """Expected costs filled in and entries sorted: feasible by cost, then infeasible by forecast seconds."""
+def _ordered(entries: list[Entry], limits: Limits) -> list[Entry]:
+    """Sorted: feasible by cost, then infeasible by forecast seconds."""
     limited = any(limit is not None for limit in (limits.latency, limits.memory, limits.energy))
     by_error = limits.minimize == "error" or (limited and not limits.accuracy_given)
     feasible = [e for e in entries if e.candidate.feasible]
-    # What a failure costs: the cheapest that can be relied on. Limits do not count, so that it cannot grow with them.
-    known = [e for e in entries if e.candidate.forecast is not None]
-    reliable = [e for e in known if e.algorithm.safe or e.candidate.failure <= 0.05] or known
-    fallback = min((_price(e.candidate, limits.minimize) for e in reliable), default=0.0)
-    priced: list[Entry] = []
-    for entry in entries:
-        candidate = entry.candidate
-        if candidate.feasible:
-            margin = 1.0 if entry.algorithm.name in defaults else 1.0 + SWITCH_MARGIN
-            cost = margin * _price(candidate, limits.minimize) + candidate.failure * fallback
-            candidate = replace(candidate, cost=cost)
-        priced.append(replace(entry, candidate=candidate))
-
     best_error = min((e.candidate.forecast.error.median for e in feasible if e.candidate.forecast), default=0.0)
 
     def key(entry: Entry) -> tuple[float, float, float, str]:
@@ -228,7 +267,7 @@ def _ordered(entries: list[Entry], limits: Limits, defaults: frozenset[str]) -> 
             class_of_error = math.floor(max(0.0, math.log(error / base, _SAME_ERROR))) if error > 0 else 0.0
         return 0.0, class_of_error, candidate.cost, candidate.label
 
-    return sorted(priced, key=key)
+    return sorted(entries, key=key)
 
 
 def only_accuracy_speaks_against(candidate: Candidate, limits: Limits) -> bool:

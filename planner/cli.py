@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..profiles import save
+from ..profiles import records, save
 from ..profiles.errors import AutonlaError, InvalidProblem
 from .budget import Budget
 from .candidates import show_bytes, show_seconds
@@ -238,8 +238,16 @@ def profile_command(
         Path | None,
         typer.Option(metavar="FILE", help="Where to save it (default: where autonla looks for it)."),
     ] = None,
+    forget: Annotated[
+        bool,
+        typer.Option("--forget", help="Only delete the records of earlier runs (AUTONLA_RECORDS=0 keeps none)."),
+    ] = False,
 ) -> None:
     """Measure this machine once, so that forecasts speak of it."""
+    if forget:
+        path = records.forget()
+        typer.echo("there are no records" if path is None else f"deleted {path}")
+        return
     if rigor not in RIGORS:
         raise typer.BadParameter(f"{rigor!r} is not one of {', '.join(RIGORS)}", param_hint="--rigor")
     out = console()
@@ -251,6 +259,12 @@ def profile_command(
         out.print(f"not used: {line}", style="dim", markup=False, soft_wrap=True)
     if not profile.complete:
         out.print("the time limit cut the measurement: some kernels are missing", style="yellow")
+    if profile.corrections:
+        out.print(
+            f"{len(profile.calibration)} runs correct the forecasts of {len(profile.corrections)} algorithms, each in"
+            " one library and dtype",
+            soft_wrap=True,
+        )
     out.print(
         f"{len(profile.kernels)} kernels in {profile.seconds_spent:.0f} s; energy {profile.energy.source};"
         f" saved to {path}",
@@ -281,9 +295,59 @@ def bench_command(
     only: Annotated[str, typer.Option(metavar="TEXT", help="Instances with this in their name.")] = "",
     rounds: Annotated[int, typer.Option(min=1, help="How often everything is timed; medians are taken.")] = 3,
     race: Annotated[bool, typer.Option(help="Time every feasible candidate too, which regret needs.")] = True,
+    ablate: Annotated[
+        bool, typer.Option("--ablations", help="Also solve with each part of the planner left out.")
+    ] = False,
+    stability: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Solve nothing: plan with N seeds, and say how often the choice changes."
+        ),
+    ] = None,
+    profiles: Annotated[
+        list[Path] | None,
+        typer.Option("--profile", metavar="FILE", help="With --stability: plan on this profile too (or a folder's)."),
+    ] = None,
+    small: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Instead: N random small problems, each answer held against the truth."),
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="Measure nothing: report on what --output wrote before."),
+    ] = None,
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write what was measured as JSON.")] = None,
+    pictures: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw the results into this folder.")] = None,
 ) -> None:
     """Judge the planner on a suite of problems: regret, harm, overhead, forecasts. Run `autonla profile` first."""
-    from .bench import run_suite
+    from .bench import print_report, read, run_small, run_stability, run_suite
 
-    run_suite(console(), daily=daily, only=only, rounds=rounds, race=race, output=output)
+    out = console()
+    if small is not None:
+        if daily or only or ablate or stability is not None or source is not None or output or pictures:
+            raise typer.BadParameter("stands alone: leave out the other options", param_hint="--small")
+        with records.switched_off():
+            report = run_small(out, small)
+        if report.misses:
+            raise typer.Exit(1)
+        return
+    if profiles and stability is None:
+        raise typer.BadParameter("belongs to --stability N", param_hint="--profile")
+    if source is not None:
+        if daily or ablate or stability is not None:
+            raise typer.BadParameter(
+                "measures nothing: leave out --daily, --ablations, --stability", param_hint="--from"
+            )
+        rows = [row for row in read(source) if only in row.name]
+        if not rows:
+            raise typer.BadParameter(f"{source} has no instance with {only!r} in its name", param_hint="--only")
+        print_report(out, rows, output=output, pictures=pictures)
+    elif stability is not None:
+        if ablate or pictures is not None:
+            raise typer.BadParameter("solves nothing: leave out --ablations, --pictures", param_hint="--stability")
+        run_stability(out, stability, profiles or (), daily=daily, only=only, output=output)
+    else:
+        with records.switched_off():  # it neither learns from earlier runs nor teaches later ones
+            run_suite(
+                out, daily=daily, only=only, rounds=rounds, race=race, ablate=ablate, output=output, pictures=pictures
+            )

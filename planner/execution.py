@@ -12,35 +12,24 @@ import numpy as np
 
 from ..cost_models.energy import EnergyMeter, modelled
 from ..cost_models.memory import PeakMemory
-from ..primitives.algorithm import Breakdown, Outcome
+from ..cost_models.price import Pool
 from ..primitives.kernels import library
 from ..primitives.norms import norm
 from ..primitives.task import Task
 from ..primitives.work import Work
 from ..profiles import HardwareProfile
 from ..profiles.errors import BudgetExceeded, CertificationFailed, InvalidProblem, PlanError
-from .budget import Budget
-from .candidates import Entry, Limits, only_accuracy_speaks_against
-from .certificate import Certificate
+from .attempts import Attempts
+from .candidates import Entry, Limits, enumerate_entries, only_accuracy_speaks_against
 from .kinds import Kind, kind_of
+from .learning import remember
 from .operand import dtype_name
 from .plans import Candidate, Plan
 from .prepare import Prepared, prepare
 from .problems import Problem
-from .solution import Attempt, LowRankFactors, Record, Solution
+from .solution import LowRankFactors, Record, Solution
 
-# The certificate draws from its own random stream, never from the algorithm's.
-_CERTIFICATE_STREAM = 0x5EED_CE57
-# Without an accuracy in the budget an answer this far from LAPACK's is not taken from a shortcut.
-_FAR_FROM_LAPACK = 100.0
-# By-products of an answer that was not good enough from which the next candidate may go on (a range: by power steps).
-_CONTINUED = ("range", "factor")
 _SMALLEST_NORMAL = {"float64": 2.0**-1022, "float32": 2.0**-126}
-
-
-def certificate_seed(seed: int) -> int:
-    """Key of the certificate's random stream."""
-    return (seed ^ _CERTIFICATE_STREAM) & (2**63 - 1)
 
 
 def to_library(value: Any, task: Task) -> Any:
@@ -72,160 +61,9 @@ def finish(kind: Kind, value: Any, prepared: Prepared) -> Any:
     return value
 
 
-def run_and_certify(
-    kind: Kind, prepared: Prepared, entry: Entry, metric: str, accuracy: float | None, confidence: float
-) -> tuple[Outcome, Certificate, float, float]:
-    """One candidate: its outcome, certificate, and the seconds of both. Raises Breakdown."""
-    started = time.perf_counter()
-    task = prepared.task
-    outcome = entry.algorithm.solve(
-        prepared.A, prepared.b, entry.task(task), entry.options, prepared.evidence, prepared.by_products
-    )
-    ran = time.perf_counter()
-    _check_shapes(outcome.value, prepared)
-    lib = library(entry.options.backend)
-    value = tuple(map(lib.asarray, outcome.value)) if isinstance(outcome.value, tuple) else lib.asarray(outcome.value)
-    with np.errstate(all="ignore"):  # an answer may be anything; what overflows is not certified
-        certificate = kind.certify(
-            lib,
-            lib.asarray(prepared.A),
-            None if prepared.b is None else lib.asarray(prepared.b),
-            replace(outcome, value=value),
-            task,
-            prepared.evidence,
-            metric=metric,
-            target=accuracy,
-            reuse={
-                **outcome.by_products,
-                **{k: v for k, v in prepared.by_products.items() if k == "sketch"},
-                "sketch_used": entry.algorithm.randomized,
-            },
-            seed=certificate_seed(task.seed),
-            confidence=confidence,
-        )
-    return outcome, certificate, ran - started, time.perf_counter() - ran
-
-
-def _check_shapes(value: Any, prepared: Prepared) -> None:
-    """Raise Breakdown where an algorithm (of another package, perhaps) returned something of another shape."""
-    task, b = prepared.task, prepared.b
-    if b is not None:
-        found, expected = [tuple(value.shape)], [(task.n, *b.shape[1:])]
-    else:
-        found, rank = [tuple(part.shape) for part in value], int(value[1].shape[0])
-        expected = [(task.m, rank), (rank,), (rank, task.n)]
-    if found != expected:
-        raise Breakdown(f"its answer has shape {found}, not {expected}")
-
-
-def _rank(certificate: Certificate) -> tuple[bool, float, float]:
-    """Order of answers: satisfied before not, then by bound, then by estimate."""
-    return not certificate.satisfied, certificate.bound, certificate.estimate
-
-
-class _Run:
-    """The state of one execution: what was tried, the best so far, and what is left of the budget."""
-
-    def __init__(self, kind: Kind, prepared: Prepared, budget: Budget, metric: str, started: float) -> None:
-        self.kind, self.budget, self.metric, self.started = kind, budget, metric, started
-        # a copy: what attempts leave behind is for the next attempt of this run only
-        self.prepared = replace(prepared, by_products=dict(prepared.by_products))
-        self.attempts: list[Attempt] = []
-        self.failed: list[Entry] = []
-        self.best: tuple[Outcome, Certificate] | None = None
-        self.seconds = {"run": 0.0, "certify": 0.0}
-        self.out_of_memory = False
-        self.learned = False  # whether a failed certificate has added to the evidence
-        self.work = Work(())
-        self.joules = 0.0  # forecast for what has been tried
-
-    def attempt(self, entry: Entry) -> bool:
-        """Run one candidate; True when its answer satisfies the budget."""
-        label = entry.candidate.label
-        begun = time.perf_counter()
-        self._count(entry)
-        if entry.candidate.forecast is not None:
-            self.joules += entry.candidate.forecast.joules.median
-        try:
-            outcome, certificate, ran, certified = run_and_certify(
-                self.kind, self.prepared, entry, self.metric, self.budget.accuracy, self.budget.confidence
-            )
-        except Breakdown as breakdown:
-            self._failed(entry, begun, f"broke down: {breakdown}")
-            return False
-        except (MemoryError, RuntimeError) as error:
-            if not (isinstance(error, MemoryError) or "allocate" in str(error) or "out of memory" in str(error)):
-                raise
-            self.out_of_memory = True
-            self._failed(entry, begun, f"ran out of memory: {error}")
-            return False
-        self.seconds["run"] += ran
-        self.seconds["certify"] += certified
-        if self.best is None or _rank(certificate) < _rank(self.best[1]):
-            self.best = outcome, certificate
-        good = certificate.satisfied
-        if good and self.budget.accuracy is None and not self.budget.limited and not entry.algorithm.safe:
-            good = certificate.bound <= _FAR_FROM_LAPACK * self.prepared.task.target
-        sentence = "certified" if good else f"its certificate allows only {certificate.bound:.1e}"
-        self.attempts.append(Attempt(label, ran + certified, sentence, certificate.bound, dict(outcome.details)))
-        if not good:
-            self.failed.append(entry)
-            self.prepared.by_products |= {k: v for k, v in outcome.by_products.items() if k in _CONTINUED}
-            if certificate.numerical_rank is not None:
-                self.learned = True
-                known = replace(self.prepared.evidence, numerical_rank=certificate.numerical_rank)
-                self.prepared.evidence = known
-        return good
-
-    def _count(self, entry: Entry) -> None:
-        """Add what the candidate asks of the machine, for the energy model."""
-        task, evidence = self.prepared.task, self.prepared.evidence
-        ready = frozenset(self.prepared.by_products)
-        self.work += entry.algorithm.work(task, evidence, entry.options)
-        self.work += self.kind.certify_work(task, evidence, entry.algorithm, entry.options, ready)
-
-    def _failed(self, entry: Entry, begun: float, sentence: str) -> None:
-        seconds = time.perf_counter() - begun
-        self.seconds["run"] += seconds
-        self.failed.append(entry)
-        self.attempts.append(Attempt(entry.candidate.label, seconds, sentence, None))
-
-    def left(self) -> float:
-        """Seconds left of the latency budget."""
-        return math.inf if self.budget.latency is None else self.budget.latency - (time.perf_counter() - self.started)
-
-    def may_follow(self, entry: Entry) -> bool:
-        """Whether it is worth trying `entry` after what has failed, and whether it fits what is left."""
-        forecast = entry.candidate.forecast
-        if forecast is None:
-            return False
-        if self.budget.memory is not None and forecast.bytes.high > self.budget.memory - self.prepared.held_bytes:
-            return False
-        if forecast.seconds.median > self.left():
-            return False
-        if self.budget.energy is not None and forecast.joules.median > self.budget.energy - self.joules:
-            return False
-        if self.learned and not self._still_applies(entry):
-            return False
-        return not any(_same_method(entry, other) for other in self.failed)
-
-    def _still_applies(self, entry: Entry) -> bool:
-        """Whether the algorithm still claims to work, now that more is known."""
-        task = entry.task(self.prepared.task)
-        return entry.algorithm.applies(task, self.prepared.evidence, entry.options) is None
-
-
-def _same_method(entry: Entry, failed: Entry) -> bool:
-    """Whether `entry` would fail for the reason `failed` did: the same algorithm, not forecast to be more accurate."""
-    if entry.algorithm.name != failed.algorithm.name:
-        return False
-    a, b = entry.candidate.forecast, failed.candidate.forecast
-    return a is None or b is None or a.error.median > 0.5 * b.error.median
-
-
-def _order_after(entries: Sequence[Entry], first: Entry) -> list[Entry]:
-    """What to try after `first`: the feasible ones by expected cost, then the safe ones, then the rest by error."""
-    rest = [e for e in entries if e is not first and e.candidate.forecast is not None]
+def _order_after(entries: Sequence[Entry]) -> list[Entry]:
+    """What to try after a failure: the feasible ones by expected cost, then the safe ones, then the rest by error."""
+    rest = [e for e in entries if e.candidate.forecast is not None]
     feasible = [e for e in rest if e.candidate.feasible]
     others = sorted(
         (e for e in rest if not e.candidate.feasible),
@@ -234,14 +72,49 @@ def _order_after(entries: Sequence[Entry], first: Entry) -> list[Entry]:
     return feasible + others
 
 
-def _most_reliable(entries: Sequence[Entry], defaults: frozenset[str]) -> int:
-    """Index of the safe default, else of anything safe, else of the first."""
-    ranks = [(not e.algorithm.safe, e.algorithm.name not in defaults, i) for i, e in enumerate(entries)]
-    return min(ranks)[2]
+def _escalate(run: Attempts, entries: Sequence[Entry], plan: Plan, profile: HardwareProfile) -> bool:
+    """Try one candidate after the other; what a failure teaches changes the forecasts of those that are left."""
+    left = _order_after(entries)
+    while True:
+        if run.learned:
+            run.learned = False
+            limits = Limits.of(plan.budget, plan.target, time.perf_counter() - run.started, run.prepared.claimed_bytes)
+            left = _order_after(
+                enumerate_entries(
+                    run.kind,
+                    plan.task,
+                    run.prepared.evidence,
+                    profile,
+                    limits,
+                    frozenset(run.prepared.by_products),
+                    pool=Pool(run.failed[-1].options.backend),
+                )
+            )
+        entry = next((e for e in left if run.may_follow(e)), None)
+        if entry is None:
+            return False
+        left.remove(entry)
+        if run.attempt(entry):
+            return True
 
 
-def execute(plan: Plan, entries: Sequence[Entry], profile: HardwareProfile, *, escalate: bool = True) -> Solution:
+def execute(
+    plan: Plan,
+    entries: Sequence[Entry],
+    profile: HardwareProfile,
+    *,
+    escalate: bool = True,
+    before: Attempts | None = None,
+    recorded: bool = True,
+) -> Solution:
     """Run the chosen candidate of a plan and certify it; escalate while the budget lasts.
+
+    Parameters
+    ----------
+    before : Attempts, optional
+        What was tried before there was a plan.
+    recorded : bool
+        Whether a success at the first attempt is recorded: the forecasts must be those of `profile`, for this run.
 
     Raises
     ------
@@ -251,24 +124,22 @@ def execute(plan: Plan, entries: Sequence[Entry], profile: HardwareProfile, *, e
         If memory ran out and nothing else was left to try.
     """
     started = time.perf_counter()
-    spent = sum(plan.seconds.values())
     prepared: Prepared = plan._prepared
     kind = kind_of(plan.task.kind)
     first = next(e for e in entries if e.candidate.label == plan.chosen.label)
-    run = _Run(kind, prepared, plan.budget, plan.metric, started - spent)
+    run = before or Attempts(kind, prepared, plan.budget, plan.metric, started - sum(plan.seconds.values()))
+    run.prepared = replace(prepared, by_products=dict(prepared.by_products))
+    run.learned = False
     done = False
     held = prepared.held_bytes
     with EnergyMeter(device=plan.task.device) as energy, PeakMemory() as memory:
-        done = run.attempt(first)
-        if not done and escalate:
-            left = _order_after(entries, first)
-            while left and not done:
-                # What a failure has taught was not in the forecasts: then the one to rely on comes first.
-                entry = left.pop(_most_reliable(left, kind.defaults) if run.learned else 0)
-                done = run.may_follow(entry) and run.attempt(entry)
-    total = time.perf_counter() - started + spent
+        done = run.attempt(first) or (escalate and _escalate(run, entries, plan, profile))
+    ended = time.perf_counter()
+    if recorded and done and len(run.attempts) == 1:
+        remember(plan.task, first, profile, run.seconds["run"], run.seconds["certify"], memory)
+    total = ended - run.started
     reading = energy.reading
-    joules = modelled(profile.energy, total, run.work) if reading is None else reading.joules
+    joules = modelled(profile.energy, total, _work(run)) if reading is None else reading.joules
     record = Record(
         seconds={**plan.seconds, **run.seconds, "total": total},
         peak_bytes=max(memory.bytes + held, prepared.probe_bytes + prepared.copied_bytes),
@@ -297,6 +168,17 @@ def execute(plan: Plan, entries: Sequence[Entry], profile: HardwareProfile, *, e
             tried=tuple(run.attempts),
         )
     return solution
+
+
+def _work(run: Attempts) -> Work:
+    """What everything that was tried asked of the machine, for the energy model."""
+    task, evidence = run.prepared.task, run.prepared.evidence
+    ready = frozenset(run.prepared.by_products)
+    total = Work(())
+    for entry in run.tried:
+        total += entry.algorithm.work(task, evidence, entry.options)
+        total += run.kind.certify_work(task, evidence, entry.algorithm, entry.options, ready)
+    return total
 
 
 def entries_of(plan: Plan) -> list[Entry]:
@@ -346,46 +228,45 @@ def run_plan(plan: Plan, problem: Problem | None, candidate: Candidate | str | N
             raise PlanError(f"candidate {label!r} cannot be run here: {chosen.reason}")
         plan = replace(plan, chosen=chosen)
     entries = plan._entries or entries_of(plan)
-    if kind_of(plan.task.kind).small(plan.task):
+    if kind_of(plan.task.kind).at_once(plan.task, prepared.A):
         solution = _run_directly(plan, entries, prepared)
         if solution is not None:
             return solution
     from .planning import machine_of
 
     plan = replace(plan, seconds={"probe": 0.0, "plan": 0.0}, _prepared=prepared)
-    return execute(plan, entries, machine_of(None).profile, escalate=candidate is None)
+    machine = machine_of(None)
+    as_planned = problem is None and candidate is None and plan.profile == machine.description
+    return execute(plan, entries, machine.profile, escalate=candidate is None, recorded=as_planned)
 
 
 def _run_directly(plan: Plan, entries: Sequence[Entry], prepared: Prepared) -> Solution | None:
     """The chosen candidate without meters, for problems too small to be worth them; None if it must escalate."""
     started = time.perf_counter()
-    kind, budget = kind_of(plan.task.kind), plan.budget
+    kind = kind_of(plan.task.kind)
     entry = next(e for e in entries if e.candidate.label == plan.chosen.label)
-    try:
-        outcome, certificate, ran, certified = run_and_certify(
-            kind, prepared, entry, plan.metric, budget.accuracy, budget.confidence
-        )
-    except Breakdown:
+    run = Attempts(kind, prepared, plan.budget, plan.metric, started)
+    if not run.attempt(entry):
         return None
-    if not certificate.satisfied:
-        return None
+    assert run.best is not None
+    outcome, certificate = run.best
     value = finish(kind, outcome.value, prepared)
     total = time.perf_counter() - started
-    return Solution(value, certificate, "certified", plan, lambda: small_record(entry, outcome, ran, certified, total))
+    return Solution(value, certificate, "certified", plan, lambda: small_record(run, total))
 
 
-def small_record(entry: Entry, outcome: Outcome, ran: float, certified: float, total: float) -> Record:
+def small_record(run: Attempts, total: float) -> Record:
     """The record of a run without meters; its energy is modelled."""
     from .planning import machine_of
 
     joules = machine_of(None).profile.energy.idle_watts * total
     return Record(
-        seconds={"probe": 0.0, "plan": 0.0, "run": ran, "certify": certified, "total": total},
+        seconds={"probe": 0.0, "plan": 0.0, **run.seconds, "total": total},
         peak_bytes=None,
         memory_source="not measured: the problem is small",
         joules=joules,
         energy_source="modelled",
-        attempts=(Attempt(entry.candidate.label, ran + certified, "certified", None, dict(outcome.details)),),
+        attempts=tuple(run.attempts),
     )
 
 

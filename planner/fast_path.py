@@ -1,78 +1,110 @@
-"""Small and empty problems, where planning would take longer than solving.
+"""Small and empty problems, and what is worth trying at once: where planning would take longer than solving.
 
-A small problem goes straight to LAPACK and is certified like any other; the plan is written down only when somebody
-asks for it. If the certificate fails, the full planner takes over.
+What a kind names goes ahead without a plan and is certified like anything else; the plan is written down only when
+somebody asks for it. Where no certificate holds, the full planner takes over, knowing what the attempts have taught.
 """
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
+from dataclasses import replace
 from typing import Any
 
-from ..primitives.algorithm import Breakdown
+from ..cost_models.price import Unpriced, price
+from ..primitives.algorithm import Algorithm
 from ..primitives.evidence import Evidence, Finding
 from ..primitives.task import Task
+from .attempts import Attempts
 from .budget import Budget
 from .candidates import Entry, Limits, enumerate_entries
 from .certificate import Certificate
-from .execution import finish, run_and_certify, small_record
+from .execution import finish, small_record
 from .kinds import Kind
 from .plans import Candidate, Plan
-from .prepare import Prepared, prepare
+from .prepare import prepare
 from .problems import Problem
 from .solution import LowRankFactors, Record, Solution
 
-_SHORTEST_LATENCY = 5e-3
+_SHORTEST_LATENCY = 0.05  # several times what anything that runs at once takes [s]
+_WORTH_ASKING = 60_000  # entries of A from which one library may be much faster than another
+_KEEP = 0.8  # by so much another one must be forecast to be faster: waking its threads costs time
 _DECLARED = (None, "general", "spd", "symmetric")
 
 
-def solve_small(kind: Kind, problem: Problem, budget: Budget, seed: int) -> Solution | None:
-    """LAPACK's answer to a small problem with its certificate; None if the full planner must decide."""
-    if budget.memory is not None or (budget.latency is not None and budget.latency < _SHORTEST_LATENCY):
+def solve_at_once(kind: Kind, problem: Problem, budget: Budget, seed: int) -> Solution | Attempts | None:
+    """The answer with its certificate, or what was tried in vain; None if planning is to decide from the start."""
+    if budget.memory is not None or budget.energy is not None or budget.minimize != "latency":
+        return None
+    if budget.latency is not None and budget.latency < _SHORTEST_LATENCY:
         return None
     if getattr(problem, "assume", None) not in _DECLARED:
         return None
     started = time.perf_counter()
     task = kind.task(problem, budget.accuracy or 0.0, seed)
-    if not kind.small(task):
+    candidates = kind.at_once(task, problem.A)
+    if not candidates:
         return None
     prepared = prepare(problem, task)
-    algorithm, options = kind.small_default(task)
-    entry = Entry(
-        Candidate(algorithm.label(options), algorithm.name, algorithm.title, None, True, ""),
-        algorithm,
-        options,
-    )
-    try:
-        outcome, certificate, ran, certified = run_and_certify(
-            kind, prepared, entry, problem.metric or "", budget.accuracy, budget.confidence
-        )
-    except Breakdown:
-        return None
-    if not certificate.satisfied:
-        return None
-    value = finish(kind, outcome.value, prepared)
-    total = time.perf_counter() - started
+    run = Attempts(kind, prepared, budget, problem.metric or "", started)
+    for algorithm, options in candidates:
+        if task.m * task.n >= _WORTH_ASKING and "torch" in sys.modules:
+            options = _on_the_fastest_library(algorithm, options, task)
+        candidate = Candidate(algorithm.label(options), algorithm.name, algorithm.title, None, True, "")
+        if run.attempt(Entry(candidate, algorithm, options)):
+            return _solution(run, problem)
+    return run
+
+
+_libraries: dict[tuple[Any, ...], Any] = {}
+_MOST_REMEMBERED = 512
+
+
+def _on_the_fastest_library(algorithm: Algorithm, options: Any, task: Task) -> Any:
+    """The options with the library that is forecast to be fastest, remembered for the shape."""
+    from .planning import machine_of
+
+    profile = machine_of(None).profile
+    key = id(profile), algorithm.name, options, task.m, task.n, task.nrhs, task.rank, task.library, task.device
+    found = _libraries.get(key)
+    if found is None:
+        priced = []
+        own = "torch" if task.library == "torch" else options.backend
+        for other in algorithm.options(task, Evidence()):
+            if other.dtype == options.dtype and replace(other, backend=options.backend) == options:
+                with contextlib.suppress(Unpriced):
+                    seconds = price(algorithm.work(task, Evidence(), other), profile).seconds.median
+                    priced.append((_KEEP * seconds if other.backend == own else seconds, other.backend, other))
+        if len(_libraries) >= _MOST_REMEMBERED:
+            _libraries.clear()
+        found = _libraries[key] = min(priced)[2] if priced else options
+    return found
+
+
+def _solution(run: Attempts, problem: Problem) -> Solution:
+    assert run.best is not None
+    outcome, certificate = run.best
+    value = finish(run.kind, outcome.value, run.prepared)
+    total = time.perf_counter() - run.started
     return Solution(
-        value,
-        certificate,
-        "certified",
-        lambda: _plan_afterwards(kind, problem, budget, prepared, entry),
-        lambda: small_record(entry, outcome, ran, certified, total),
+        value, certificate, "certified", lambda: _plan_afterwards(run, problem), lambda: small_record(run, total)
     )
 
 
-def _plan_afterwards(kind: Kind, problem: Problem, budget: Budget, prepared: Prepared, entry: Entry) -> Plan:
+def _plan_afterwards(run: Attempts, problem: Problem) -> Plan:
     """The plan that the fast path followed, with what the other candidates were forecast to cost."""
     from .planning import machine_of
 
-    task: Task = prepared.task
-    target = budget.accuracy or kind.lapack_target(task, prepared.evidence)
+    kind, budget, prepared, entry = run.kind, run.budget, run.prepared, run.tried[-1]
+    evidence = kind.known(prepared.task, prepared.evidence)
+    target = budget.accuracy or kind.lapack_target(prepared.task, evidence)
+    task: Task = replace(prepared.task, target=target)
     machine = machine_of(None)
     limits = Limits.of(budget, target, 0.0)
-    entries = enumerate_entries(kind, task, prepared.evidence, machine.profile, limits)
+    entries = enumerate_entries(kind, task, evidence, machine.profile, limits)
     entries.sort(key=lambda e: e.candidate.label != entry.candidate.label)
-    finding = Finding("none", "nothing was probed: LAPACK takes about as long as planning would")
+    finding = Finding("none", f"nothing was probed: {entry.algorithm.title} takes about as long as planning would")
     return Plan(
         task=task,
         budget=budget,
@@ -82,7 +114,7 @@ def _plan_afterwards(kind: Kind, problem: Problem, budget: Budget, prepared: Pre
         candidates=tuple(e.candidate for e in entries),
         chosen=entries[0].candidate,
         profile=machine.description,
-        notes=("the problem is small: LAPACK was called at once and its answer certified",),
+        notes=(f"the problem is small: {entry.algorithm.title} ran at once and its answer was certified",),
         seconds={"probe": 0.0, "plan": 0.0},
         _problem=problem,
         _prepared=prepared,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import time
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,13 +14,15 @@ from typing import Any
 import numpy as np
 
 from ..cost_models.memory import PeakMemory
-from ..cost_models.price import Unpriced, price
+from ..cost_models.price import Pool, Unpriced, price
+from ..primitives.backends import backends_for
 from ..primitives.evidence import Evidence, Finding
 from ..primitives.task import Task
 from ..profiles import HardwareProfile, completed, generic
 from ..profiles import find as find_profile
 from ..profiles import load as load_profile
 from ..profiles.errors import InfeasibleBudget, InvalidProblem, NoAlgorithm
+from .attempts import Attempts
 from .budget import Budget
 from .candidates import (
     Entry,
@@ -31,15 +34,12 @@ from .candidates import (
     show_seconds,
 )
 from .kinds import Kind, ProbeStep, kind_of
+from .learning import learned
 from .plans import Candidate, Plan
 from .prepare import Prepared, prepare
 from .problems import Problem
 
 RIGOR = ("estimate", "probe", "race", "exhaustive")
-# A probe is run when its price is below this share of what it would save in the favourable case.
-_CHANCE_THAT_A_PROBE_PAYS = 0.6
-# Below this share of the time of today's algorithm a probe is run without weighing it.
-_NEXT_TO_NOTHING = 0.08
 _CLOSE = 1.25
 _THIN_CALLS = 700  # what Python adds to a probe, in thin kernel calls: 350 to 850 were measured
 
@@ -89,9 +89,10 @@ def machine_of(profile: HardwareProfile | str | Path | None) -> Machine:
     found = find_profile()
     if found.source == "shipped":
         return _scaled_generic()
-    return Machine(
-        _completed(_ByIdentity(found.profile)), f"the profile of this machine, measured {found.profile.created[:10]}"
-    )
+    ready = _ready(_ByIdentity(found.profile), found.source == "user")
+    runs = sum(correction.count for correction in ready.corrections.values())
+    learning = f", corrected by {runs} runs" if runs else ""
+    return Machine(ready, f"the profile of this machine, measured {found.profile.created[:10]}{learning}")
 
 
 class _ByIdentity:
@@ -110,9 +111,10 @@ class _ByIdentity:
 
 
 @lru_cache(maxsize=4)
-def _completed(key: _ByIdentity) -> HardwareProfile:
-    """The profile, completed once where a time limit cut it."""
-    return key.profile if key.profile.complete else completed(key.profile, generic())
+def _ready(key: _ByIdentity, learning: bool) -> HardwareProfile:
+    """The profile, once completed where a time limit cut it, and with what the records of earlier processes teach."""
+    profile = key.profile if key.profile.complete else completed(key.profile, generic())
+    return learned(profile) if learning else profile
 
 
 @lru_cache(maxsize=1)
@@ -122,7 +124,7 @@ def _scaled_generic() -> Machine:
     profile = generic()
     factor = spot_check(profile).factor
     return Machine(
-        profile.with_scale(factor),
+        learned(profile.with_scale(factor)),
         f"a generic profile, scaled by {factor:.2f} after a spot check (`autonla profile` makes forecasts sharper)",
     )
 
@@ -135,8 +137,14 @@ def make_plan(
     profile: HardwareProfile,
     rigor: str,
     described: str,
+    before: Attempts | None = None,
 ) -> Plan:
     """The plan, its candidates in the order in which they would be tried.
+
+    Parameters
+    ----------
+    before : Attempts, optional
+        What was tried in vain before planning.
 
     Raises
     ------
@@ -152,12 +160,14 @@ def make_plan(
         raise InvalidProblem(f"rigor = {rigor!r} is not one of {', '.join(RIGOR)}", argument="rigor", found=repr(rigor))
     kind = dense_kind(problem)
     seed = seed_of(rng)
-    prepared = prepare(problem, kind.task(problem, budget.accuracy or 0.0, seed))
+    prepared = before.prepared if before else prepare(problem, kind.task(problem, budget.accuracy or 0.0, seed))
     prepared.evidence = kind.known(prepared.task, prepared.evidence)
     notes = [_scaling_note(prepared)] if prepared.exponent_A or prepared.exponent_b else []
+    if before is not None:
+        notes += [f"tried before planning: {a.label}, {a.outcome}" for a in before.attempts]
     probing = time.perf_counter()
     with PeakMemory() as memory:
-        _probe(kind, prepared, budget, profile, rigor, probing - started)
+        entries = _probe(kind, prepared, budget, profile, rigor, probing - started)
     prepared.probe_bytes = float(memory.bytes)
     probed = time.perf_counter()
 
@@ -166,11 +176,14 @@ def make_plan(
     floor = kind.floor(task, evidence)
     task = prepared.task = replace(task, target=target)
     ready = frozenset(prepared.by_products)
-    limits = Limits.of(budget, target, probed - started, prepared.held_bytes)
-    entries = enumerate_entries(kind, task, evidence, profile, limits, ready, pool=prepared.pool)
+    limits = Limits.of(budget, target, probed - started, prepared.claimed_bytes)
+    if entries is None or limits.limited:
+        entries = _remembered(kind, task, evidence, profile, limits, ready, prepared.pool)
     if rigor in ("race", "exhaustive"):
         entries, note = _race(kind, prepared, entries, profile, limits, everything=rigor == "exhaustive")
         notes += note
+    if before is not None:
+        entries = _without_failures(entries, before)
     chosen, note = _choose(entries, limits, budget, floor, kind.describe(task))
     notes += note
     prepared.by_products = {
@@ -216,6 +229,32 @@ def make_plan(
     return plan
 
 
+def all_candidates(
+    problem: Problem, budget: Budget, profile: HardwareProfile, seed: int
+) -> tuple[Prepared, list[Entry]]:
+    """Every candidate as it stands once all probes have run, whatever they cost: what hindsight may choose from."""
+    kind = dense_kind(problem)
+    prepared = prepare(problem, kind.task(problem, budget.accuracy or 0.0, seed))
+    prepared.evidence = kind.known(prepared.task, prepared.evidence)
+    _probe(kind, prepared, budget, profile, "exhaustive", 0.0)
+    target = budget.accuracy or kind.lapack_target(prepared.task, prepared.evidence)
+    prepared.task = replace(prepared.task, target=target)
+    prepared.by_products = {}
+    limits = Limits.of(budget, target, 0.0, prepared.claimed_bytes)
+    return prepared, enumerate_entries(kind, prepared.task, prepared.evidence, profile, limits)
+
+
+def _without_failures(entries: list[Entry], before: Attempts) -> list[Entry]:
+    """The entries, those that have failed already marked and last."""
+    failed = [e.candidate.feasible and before.has_failed(e) for e in entries]
+    again = [
+        replace(e, candidate=replace(e.candidate, feasible=False, reason="it was tried before planning, and failed"))
+        for e, marked in zip(entries, failed, strict=True)
+        if marked
+    ]
+    return [e for e, marked in zip(entries, failed, strict=True) if not marked] + again
+
+
 def dense_kind(problem: Problem) -> Kind:
     """The kind of a problem whose operands are dense arrays.
 
@@ -248,28 +287,45 @@ def _scaling_note(prepared: Prepared) -> str:
     )
 
 
-def _probe(kind: Kind, prepared: Prepared, budget: Budget, profile: HardwareProfile, rigor: str, spent: float) -> None:
-    """Run the probes that are worth their price; fills in prepared.task, .evidence and .by_products."""
+def _probe(
+    kind: Kind, prepared: Prepared, budget: Budget, profile: HardwareProfile, rigor: str, spent: float
+) -> list[Entry] | None:
+    """Run the probes that are worth their price; fills in prepared.task, .evidence and .by_products.
+
+    Returns the candidates as they stand, where the last decision has needed them and nothing has changed since.
+    """
+    entries = None
     for step in kind.probes:
         task, evidence = prepared.task, prepared.evidence
         if not step.applies(task, evidence):
             continue
+        backend = _probing_backend(task, entries)
         if not step.always:
             if rigor == "estimate":
                 continue
             target = budget.accuracy or kind.lapack_target(task, evidence)
-            limits = Limits.of(budget, target, spent, prepared.held_bytes)
-            if not _worth(kind, step, replace(task, target=target), evidence, profile, limits, prepared):
+            limits = Limits.of(budget, target, spent, prepared.claimed_bytes)
+            task = replace(task, target=target)
+            if entries is None:
+                ready = frozenset(prepared.by_products)
+                entries = _remembered(kind, task, evidence, profile, limits, ready, prepared.pool)
+            backend = _probing_backend(task, entries)
+            if rigor != "exhaustive" and not _worth(
+                kind, step, task, evidence, profile, limits, prepared, entries, backend
+            ):
                 continue
         started = time.perf_counter()
-        task, evidence, by_products = step.run(prepared.A, prepared.b, task, evidence)
+        task, evidence, by_products = step.run(prepared.A, prepared.b, prepared.task, evidence, backend)
+        entries = None
         seconds = time.perf_counter() - started
         spent += seconds
         with contextlib.suppress(Unpriced):
-            prepared.pool = price(step.work(prepared.task, prepared.evidence), profile, pool=prepared.pool).pool
+            work = step.work(prepared.task, prepared.evidence, backend)
+            prepared.pool = price(work, profile, pool=prepared.pool).pool
         prepared.task = task
         prepared.evidence = _with_price(evidence, step.name, seconds, len(prepared.evidence.findings))
         prepared.by_products.update(by_products)
+    return entries
 
 
 def _with_price(evidence: Evidence, probe: str, seconds: float, known: int) -> Evidence:
@@ -281,6 +337,13 @@ def _with_price(evidence: Evidence, probe: str, seconds: float, known: int) -> E
     return replace(evidence, findings=(*evidence.findings[:known], priced, *(replace(f, probe=probe) for f in new[1:])))
 
 
+def _probing_backend(task: Task, entries: list[Entry] | None) -> str:
+    """The library that the best candidate so far runs in, for it to find its threads awake."""
+    usable = backends_for(task, ("scipy", "torch"))
+    likely = entries[0].options.backend if entries else ""
+    return likely if likely in usable else usable[0]
+
+
 def _worth(
     kind: Kind,
     step: ProbeStep,
@@ -289,11 +352,14 @@ def _worth(
     profile: HardwareProfile,
     limits: Limits,
     prepared: Prepared,
+    entries: list[Entry],
+    backend: str,
 ) -> bool:
-    """Value of information: does the best that the probe may find save more than the probe costs?"""
-    if not step.applies(task, evidence):
-        return False
-    work = step.work(task, evidence)
+    """Value of information: does what the probe may find save more, in the mean over its outcomes, than it costs?
+
+    `entries` are the candidates as they stand without it.
+    """
+    work = step.work(task, evidence, backend)
     try:
         priced = price(work, profile, pool=prepared.pool)
     except Unpriced:
@@ -303,38 +369,74 @@ def _worth(
         return False
     if limits.latency is not None and cost > limits.latency:
         return False
-    if cost < _NEXT_TO_NOTHING * _default_seconds(kind, task, evidence, profile):
-        return True
     ready = frozenset(prepared.by_products)
-    now = _best_cost(enumerate_entries(kind, task, evidence, profile, limits, ready, pool=prepared.pool))
-    known = kind.favourable(task, evidence)
-    then = _best_cost(enumerate_entries(kind, task, known, profile, limits, ready, pool=priced.pool))
-    if now is None or then is None:
-        return then is not None
-    return _CHANCE_THAT_A_PROBE_PAYS * (now - then) > cost
+    now, gain = _best_cost(entries), 0.0
+    # Forecasts of the same algorithm through other libraries move together: the fastest stands for them.
+    fastest = None if now is None or limits.limited else _fastest(entries)
+    for chance, known in step.outcomes(task, _regardless_of_scale(evidence)):
+        then = _best_cost(_remembered(kind, task, known, profile, limits, ready, priced.pool, fastest))
+        if now is None and then is not None:
+            return True
+        gain += chance * (0.0 if then is None or now is None else now - then)
+    return gain > cost
 
 
-def _default_seconds(kind: Kind, task: Task, evidence: Evidence, profile: HardwareProfile) -> float:
-    """Forecast seconds of the fastest of today's algorithms; 0 where none can be priced."""
-    seconds = []
-    for algorithm in kind.algorithms:
-        if algorithm.name in kind.defaults:
-            for options in algorithm.options(task, evidence):
-                if algorithm.applies(task, evidence, options) is None:
-                    with contextlib.suppress(Unpriced):
-                        seconds.append(price(algorithm.work(task, evidence, options), profile).seconds.median)
-    return min(seconds, default=0.0)
+_memory: dict[tuple[Any, ...], tuple[HardwareProfile, list[Entry]]] = {}
+_MOST_REMEMBERED = 128
+
+
+def _remembered(
+    kind: Kind,
+    task: Task,
+    evidence: Evidence,
+    profile: HardwareProfile,
+    limits: Limits,
+    ready: frozenset[str],
+    pool: Pool,
+    only: frozenset[tuple[str, str]] | None = None,
+) -> list[Entry]:
+    """`enumerate_entries`, remembered for problems of the same shape and budget as long as the data have no say.
+
+    Forecasts do not depend on the scale of A or on the seed; once a probe has seen singular values, condition or
+    residual they are made anew.
+    """
+    if limits.limited or evidence.norm_2 is not None or evidence.residual is not None or evidence.numerical_rank:
+        return enumerate_entries(kind, task, evidence, profile, limits, ready, pool=pool, only=only)
+    evidence = _regardless_of_scale(evidence)
+    torch_loaded = "torch" in sys.modules
+    key = (kind, replace(task, seed=0), evidence, limits, ready, pool, only, profile.scale, id(profile), torch_loaded)
+    found = _memory.get(key)
+    if found is None or found[0] is not profile:
+        if len(_memory) >= _MOST_REMEMBERED:
+            _memory.clear()
+        entries = enumerate_entries(kind, task, evidence, profile, limits, ready, pool=pool, only=only)
+        found = _memory[key] = profile, entries
+    return list(found[1])
+
+
+def _regardless_of_scale(evidence: Evidence) -> Evidence:
+    """Evidence as far as forecasts use it, where nothing has been seen of A but its norm."""
+    return replace(evidence, norm_fro=1.0 if evidence.norm_fro else evidence.norm_fro, findings=())
+
+
+def _fastest(entries: list[Entry]) -> frozenset[tuple[str, str]]:
+    """(algorithm, backend) of the candidates that are their algorithm's fastest; all that cannot be priced yet."""
+    best: dict[str, tuple[float, str]] = {}
+    unknown = set()
+    for e in entries:
+        forecast, name = e.candidate.forecast, e.algorithm.name
+        if forecast is None:
+            unknown.add((name, e.options.backend))
+        else:
+            best[name] = min(best.get(name, (math.inf, "")), (forecast.seconds.median, e.options.backend))
+    return frozenset(
+        {(name, backend) for name, (_, backend) in best.items()} | {u for u in unknown if u[0] not in best}
+    )
 
 
 def _best_cost(entries: list[Entry]) -> float | None:
     """Expected seconds to a certified answer of the best feasible candidate."""
-    known = [e for e in entries if e.candidate.forecast]
-    feasible = [e.candidate for e in known if e.candidate.feasible]
-    if not feasible:
-        return None
-    reliable = [e.candidate for e in known if e.algorithm.safe or e.candidate.failure <= 0.05]
-    sure = min((c.forecast.seconds.median for c in reliable if c.forecast), default=0.0)
-    return min(c.forecast.seconds.median + c.failure * sure for c in feasible if c.forecast)
+    return min((e.candidate.cost for e in entries if e.candidate.feasible), default=None)
 
 
 def _race(
@@ -393,8 +495,7 @@ def _choose(
         best = min(
             tolerable,
             key=lambda e: (
-                round(e.candidate.failure, 2),
-                not e.algorithm.safe,
+                round(e.candidate.failure, 1),
                 e.candidate.forecast.seconds.median if e.candidate.forecast else math.inf,
             ),
         )

@@ -9,8 +9,8 @@ from typing import Any
 
 from ..cost_models.memory import PeakMemory
 from ..primitives.algorithm import Breakdown
+from .attempts import run_and_certify
 from .candidates import show_bytes, show_seconds
-from .execution import run_and_certify
 from .kinds import kind_of
 from .plans import Plan
 

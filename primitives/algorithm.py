@@ -21,7 +21,16 @@ class Breakdown(ArithmeticError):
     """An algorithm cannot finish on these numbers (a Cholesky pivot is negative, an iteration diverges).
 
     Not an error of the user's: the planner catches it and moves to the next candidate.
+
+    Attributes
+    ----------
+    condition : Interval or None
+        The condition number, as far as the failure shows it: the planner goes on with it.
     """
+
+    def __init__(self, message: str = "", *, condition: Interval | None = None) -> None:
+        super().__init__(message)
+        self.condition = condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,10 @@ class Outcome:
         x : (n,) or (n, nrhs); low rank: (U, s, Vh).
     by_products : dict
         What a later step may reuse instead of computing it again: "gram_factor" (upper triangular R with
-        R'R = A'A, of the columns as they are), "factor" (LU, Cholesky, ...), "Q" and "B", ...
+        R'R = A'A + ridge I, from the Gram matrix itself; A A' for wide A), "r_factor" (the same from orthogonal
+        transformations or Cholesky of a preconditioned Gram matrix: backward stable in A), "r_svd" (singular values
+        and right singular vectors of "r_factor"), "condition" (a number: what was seen of it), "factor" (LU,
+        Cholesky, ...), "Q" and "B", ...
     details : dict
         Plain numbers for the report: iterations, corrections, sketch rows, ...
     """
@@ -42,6 +54,10 @@ class Outcome:
     value: Any
     by_products: dict[str, Any] = field(default_factory=dict)
     details: dict[str, float | int | str] = field(default_factory=dict)
+
+
+def _never(task: Task, evidence: Evidence, options: Any) -> float:
+    return 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +80,7 @@ class Algorithm:
         None, or the reason why not, as a sentence a user reads.
     work : callable (task, evidence, options) -> Work
     error : callable (task, evidence, options) -> Interval
-        Forecast of the kind's default metric.
+        Forecast of the kind's default metric, where it does not break down.
     solve : callable (A, b, task, options, evidence, reuse) -> Outcome
         A and b are arrays of the problem's own library; `reuse` maps names to by-products of probes and of
         earlier runs. The value may be an array of the backend's library: the planner converts. Raises Breakdown.
@@ -72,6 +88,8 @@ class Algorithm:
         Deterministic and backward stable: may serve as the last resort.
     randomized : bool
         Whether the value depends on `task.seed`.
+    breakdown : callable (task, evidence, options) -> float
+        Probability that it raises Breakdown.
     """
 
     kind: str
@@ -85,6 +103,7 @@ class Algorithm:
     solve: Callable[[Any, Any, Task, Any, Evidence, Mapping[str, Any]], Outcome]
     safe: bool = False
     randomized: bool = False
+    breakdown: Callable[[Task, Evidence, Any], float] = _never
 
     def label(self, options: Any) -> str:
         """`name(option=value, ...)[backend dtype]`, leaving out options at their defaults."""

@@ -32,6 +32,12 @@ class Interval:
         """The interval [median / factor, median * factor]; `factor` >= 1."""
         return cls(median, median / factor, median * factor)
 
+    @classmethod
+    def above(cls, least: float, most: float) -> Interval:
+        """A number known only to exceed `least`, and to make no difference beyond `most`: nearer to the former."""
+        most = max(most, 10.0 * least)
+        return cls(least ** (2.0 / 3.0) * most ** (1.0 / 3.0), least, most)
+
     @property
     def sigma(self) -> float:
         """Standard deviation of the logarithm, read off the upper side (the side that breaks promises)."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class KernelCall:
+class KernelCall(NamedTuple):
     """`count` calls of one kernel.
 
     Attributes
@@ -19,6 +19,8 @@ class KernelCall:
         "float64" | "float32" | ...; "numpy" | "scipy" | "torch" | "cupy" | "numba".
     count : float
         How often; a forecast of iterations may be fractional.
+
+    A tuple, for a plan makes and prices some hundreds of them.
     """
 
     kernel: str
@@ -58,4 +60,8 @@ class Calls:
         self.backend, self.dtype = backend, dtype
 
     def __call__(self, kernel: str, *dims: int, count: float = 1.0) -> KernelCall:
-        return KernelCall(kernel, tuple(max(1, int(d)) for d in dims), self.dtype, self.backend, count)
+        for d in dims:
+            if d.__class__ is not int or d < 1:
+                dims = tuple([max(1, int(d)) for d in dims])
+                break
+        return KernelCall(kernel, dims, self.dtype, self.backend, count)

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from ..primitives.backends import backends_for
 from ..primitives.evidence import Evidence, Finding
 from ..primitives.interval import Interval
 from ..primitives.kernels import library
@@ -49,12 +50,12 @@ SAMPLE = 128  # rows whose leverage is looked at
 SINGULAR = 5.0  # singular values below so many roundings, times sqrt(n), are rounding: 0.7 is the most seen
 
 
-def work(task: Task) -> Work:
+def work(task: Task, backend: str | None = None) -> Work:
     """A sketch of A and b, its QR, two pairs of extreme singular values, the leverage of a sample of rows."""
     if task.m < task.n:
         task = replace(task, m=task.n, n=task.m, nrhs=1)
     m, n, r = task.m, task.n, task.nrhs
-    k = Calls(_backend(task), task.dtype)
+    k = Calls(backend or _backend(task), task.dtype)
     rows = probe_rows(m, n)
     if rows is None:
         calls, peak = (k("geqrf", m, n + r),), 8.0 * (3 * m * (n + r) + 2 * (n + r) ** 2)
@@ -70,7 +71,9 @@ def work(task: Task) -> Work:
     return Work((*calls, *ridge, spectra, leverage), max(peak, 8.0 * entries))
 
 
-def run(A: Array, b: Array, task: Task, evidence: Evidence) -> tuple[Evidence, dict[str, Any]]:
+def run(
+    A: Array, b: Array, task: Task, evidence: Evidence, *, backend: str | None = None
+) -> tuple[Evidence, dict[str, Any]]:
     """Look at A : (m, n) and b : (m,) or (m, r), numpy, torch or cupy.
 
     Returns
@@ -80,7 +83,7 @@ def run(A: Array, b: Array, task: Task, evidence: Evidence) -> tuple[Evidence, d
     by_products : dict
         "sketch": the `SketchedFactor`, for tall A.
     """
-    lib = library(_backend(task))
+    lib = library(backend or _backend(task))
     A, b = lib.asarray(A), lib.asarray(b)
     tall = task.m >= task.n
     operand, rhs = (A, b) if tall else (A.T, A.T[:, :0])
@@ -293,4 +296,4 @@ def _small(lib: Library, a: Array) -> np.ndarray:
 
 
 def _backend(task: Task) -> str:
-    return "scipy" if task.library == "numpy" else task.library
+    return backends_for(task, ("scipy", "torch"))[0]

@@ -32,6 +32,8 @@ from .schema import Fingerprint as Fingerprint
 from .schema import HardwareProfile as HardwareProfile
 from .schema import KernelPoint as KernelPoint
 from .schema import KernelTable as KernelTable
+from .schema import Run as Run
+from .schema import Term as Term
 from .store import Found as Found
 from .store import dumps as dumps
 from .store import find as find

@@ -169,12 +169,85 @@ class Fingerprint(_Record):
     devices: tuple[Device, ...] = ()
 
 
+class Run(_Record):
+    """One run of a candidate: what it was forecast to take and what it took.
+
+    Nothing of a user's data is in it but the shape of the problem.
+
+    Attributes
+    ----------
+    profile : str
+        `records.identity` of the profile that it was forecast with.
+    kind, algorithm, backend, dtype, label : str
+        Of the problem and the candidate.
+    m, n, nrhs, rank, order
+        Of the problem, as in its task.
+    forecast_run, forecast_certify : float
+        What the work is priced at, before any correction [s].
+    run, certify : float
+        Measured [s].
+    forecast_bytes, peak_bytes : float or None
+        Memory beyond the operands; None where it was not measured [B].
+    first : bool
+        Whether its algorithm had not run in its process before, so that loading and compiling may be in it.
+    """
+
+    version: Literal[1] = 1
+    profile: _Name
+    kind: _Name
+    algorithm: _Name
+    backend: _Name
+    dtype: _Name
+    label: _Name
+    m: _Count
+    n: _Count
+    nrhs: Annotated[int, Field(ge=0, lt=2**63)]
+    rank: _Count | None
+    order: Literal["C", "F"]
+    forecast_run: _NonNegative
+    forecast_certify: _NonNegative
+    run: _NonNegative
+    certify: _NonNegative
+    forecast_bytes: _NonNegative
+    peak_bytes: _NonNegative | None
+    first: bool = False
+
+
+class Term(_Record):
+    """What one feature contributes to a correction: slope * (feature - centre), for features from `low` to `high`."""
+
+    feature: _Name
+    slope: float
+    centre: float
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Term:
+        if self.low > self.high:
+            raise ValueError(f"the range of {self.feature} is empty: {self.low} to {self.high}")
+        return self
+
+
 class Correction(_Record):
-    """What the forecasts of one algorithm have been off by: mean and spread of log(measured / forecast)."""
+    """What the forecasts of one algorithm have been off by, as a linear model of log(measured / forecast).
+
+    Attributes
+    ----------
+    log_bias : float
+        Its value where every feature is at its centre.
+    log_sigma : float
+        Standard deviation about the model.
+    count : int
+        Runs that it rests on.
+    terms : tuple of Term
+        Empty for a constant. Far outside their ranges the model has nothing to say.
+    """
 
     log_bias: float
     log_sigma: _NonNegative
     count: Annotated[int, Field(ge=0)]
+    terms: tuple[Term, ...] = ()
 
 
 class HardwareProfile(_Record):
@@ -189,7 +262,9 @@ class HardwareProfile(_Record):
     complete : bool
         False when the time limit cut the measurement.
     corrections : dict of str to Correction
-        By algorithm label.
+        By "algorithm[backend dtype]" or just "algorithm".
+    calibration : tuple of Run
+        The runs that the corrections were fitted to when the machine was measured.
     python_overhead_seconds : float
         Cost of one thin kernel call from Python [s].
     pool_switch_seconds : dict of str to float
@@ -208,7 +283,8 @@ class HardwareProfile(_Record):
     fingerprint: Fingerprint
     kernels: tuple[KernelTable, ...]
     energy: EnergyModel
-    corrections: dict[str, Correction] = {}
+    corrections: dict[_Name, Correction] = {}
+    calibration: tuple[Run, ...] = ()
     python_overhead_seconds: _NonNegative
     pool_switch_seconds: dict[_Name, _NonNegative] = {}
     notes: tuple[str, ...] = ()

@@ -11,18 +11,41 @@ from ..problems import LeastSquares, LinearSystem, LowRank, Problem
 
 
 def baseline(problem: Problem) -> tuple[str, Callable[[], Any]]:
-    """Its name and the call; not certified, and not asked how accurate it is."""
+    """Its name and the call, in the library and working dtype of the operands; not certified, not asked how accurate.
+
+    Parameters
+    ----------
+    problem : Problem
+        A LinearSystem, LeastSquares or LowRank of dense numpy arrays or torch tensors.
+
+    Returns
+    -------
+    name : str
+    call : callable () -> Any
+    """
+    A, b, _ = problem.working()
+    library, linalg = _library(problem.access)
     if isinstance(problem, LinearSystem):
-        A, b = problem.A, problem.b
-        return "numpy.linalg.solve", lambda: np.linalg.solve(A, b)
+        return f"{library}.linalg.solve", lambda: linalg.solve(A, b)
     if isinstance(problem, LeastSquares):
-        A, b, ridge = problem.A, problem.b, problem.ridge
-        if ridge == 0.0:
-            return "numpy.linalg.lstsq", lambda: np.linalg.lstsq(A, b)
-        return "sklearn Ridge", lambda: _ridge(A, b, ridge)
+        ridge = problem.ridge
+        if ridge != 0.0:
+            return "sklearn Ridge", lambda: _ridge(np.asarray(A), np.asarray(b), ridge)
+        if library == "torch":  # takes matrices only
+            return "torch.linalg.lstsq", lambda: linalg.lstsq(A, b if b.ndim == 2 else b[:, None])
+        return "numpy.linalg.lstsq", lambda: linalg.lstsq(A, b)
     assert isinstance(problem, LowRank)
-    A, center = problem.A, problem.center
-    return "numpy.linalg.svd", lambda: np.linalg.svd(A - A.mean(axis=0) if center else A, full_matrices=False)
+    center = problem.center
+    return f"{library}.linalg.svd", lambda: linalg.svd(A - A.mean(0) if center else A, full_matrices=False)
+
+
+def _library(access: str) -> tuple[str, Any]:
+    """Name of a library and its linear algebra."""
+    if access == "torch":
+        import torch
+
+        return "torch", torch.linalg
+    return "numpy", np.linalg
 
 
 def _ridge(A: np.ndarray, b: np.ndarray, ridge: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""One instance, measured: `solve`, the safe default, and every candidate that the planner considered feasible.
+"""One instance, measured: `solve`, the safe default, and every candidate that is feasible once all probes have run.
 
 All in turn in one process, after a pause that lets the threads of the call before fall asleep; medians. The time of
 `solve` holds everything (probes, planning, run, certificate); that of a candidate only its run and certificate. It is
@@ -8,23 +8,29 @@ no search, and gets no work done for it.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
 from ...primitives.algorithm import Breakdown
 from ...profiles.errors import CertificationFailed, InfeasibleBudget
 from .. import solve
-from ..execution import run_and_certify
+from ..attempts import run_and_certify
 from ..kinds import kind_of
-from ..plans import Plan
+from ..planning import all_candidates, machine_of
+from ..plans import Candidate, Plan
+from ..problems import Problem
 from .baselines import baseline
 from .suite import Instance
+from .truth import true_error
 
 PAUSE = 0.12  # idle threads of a BLAS spin for some tens of milliseconds [s]
+SHORT = 0.01  # a call that takes less is made again at once, and the second one counts [s]
 HOPELESS = 6.0  # a candidate forecast to take this many times what `solve` took is not run
+SURPRISE = 3.0  # a first call that takes this many times its forecast may have compiled something: it does not count
 CONTENDER = 1.5  # only what comes within this factor of the fastest is timed more than once
 
 
@@ -38,6 +44,18 @@ class Timed:
     label: str
     algorithm: str
     forecast: float
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What `solve` did with a part of the planner left out: label of its choice, how it ended, seconds (None: refused).
+
+    `status` is that of the solution, "refused", or "wrong" where an answer went out that no certificate would pass.
+    """
+
+    chosen: str
+    status: str
     seconds: float | None
 
 
@@ -61,9 +79,26 @@ class Row:
         Of run and certificate [s]; None on the fast path, which makes none.
     attempts : int
     bound, target : float
+    true_error, true_error_off : float or None
+        Of the median run's answer, and by how much it may be off, by `truth.true_error`; None where that cannot tell.
     peak_bytes, forecast_bytes : float or None
         Measured peak and the upper end of its forecast.
+    likely_bytes : float or None
+        The median of that forecast.
+    latency, memory, energy : float or None
+        Limits of the budget [s], [B], [J].
+    slowest : float or None
+        The longest run of `solve` that was timed [s].
+    joules : float or None
+        Of the median run, measured or modelled.
+    features : dict
+        What is known of the problem for free: "m", "n", "nrhs", "rank", "ridge", "center", "dtype", "library".
     candidates : tuple of Timed
+        What was raced.
+    unraced : tuple of Timed
+        What was priced, but rejected by the planner or hopelessly slow.
+    variants : dict of str to Variant
+        The ablations, where they were asked for.
     """
 
     name: str
@@ -79,14 +114,30 @@ class Row:
     attempts: int = 1
     bound: float = 0.0
     target: float = 0.0
+    true_error: float | None = None
+    true_error_off: float | None = None
     peak_bytes: float | None = None
     forecast_bytes: float | None = None
+    likely_bytes: float | None = None
+    latency: float | None = None
+    memory: float | None = None
+    energy: float | None = None
+    slowest: float | None = None
+    joules: float | None = None
+    features: Mapping[str, Any] = field(default_factory=dict)
     candidates: tuple[Timed, ...] = ()
+    unraced: tuple[Timed, ...] = ()
+    variants: Mapping[str, Variant] = field(default_factory=dict)
     note: str = ""
 
     @property
     def best(self) -> float | None:
-        """Seconds of the fastest certified candidate [s]: the virtual best."""
+        """Seconds of the fastest certified candidate [s]: the virtual best.
+
+        None where no accuracy was asked for: what is fastest is not best then.
+        """
+        if self.target <= 0.0:
+            return None
         return min((c.seconds for c in self.candidates if c.seconds is not None), default=None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,10 +146,17 @@ class Row:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Row:
-        """The inverse of `to_dict`."""
-        candidates = tuple(Timed(**candidate) for candidate in data["candidates"])
-        forecast = None if data["forecast"] is None else tuple(data["forecast"])
-        return cls(**{**data, "candidates": candidates, "forecast": forecast})
+        """The inverse of `to_dict`; what an older file does not hold is unknown."""
+        forecast = data.get("forecast")
+        return cls(
+            **{
+                **data,
+                "candidates": tuple(Timed(**candidate) for candidate in data.get("candidates", ())),
+                "unraced": tuple(Timed(**candidate) for candidate in data.get("unraced", ())),
+                "variants": {name: Variant(**variant) for name, variant in data.get("variants", {}).items()},
+                "forecast": None if forecast is None else tuple(forecast),
+            }
+        )
 
 
 def measure(instance: Instance, rounds: int = 3, *, race: bool = True) -> Row:
@@ -114,9 +172,15 @@ def measure(instance: Instance, rounds: int = 3, *, race: bool = True) -> Row:
     default, call = baseline(problem)
     call()
     theirs = [_timed(call)[0]]
-    common = {"name": instance.name, "family": instance.family, "tags": dict(instance.tags), "default": default}
+    budget = instance.budget
+    common = {
+        "name": instance.name, "family": instance.family, "tags": dict(instance.tags), "default": default,
+        "features": features(problem), "target": budget.accuracy or 0.0, "latency": budget.latency,
+        "memory": budget.memory, "energy": budget.energy,
+    }  # fmt: skip
     try:
-        solve(problem, instance.budget, rng=0)
+        with contextlib.suppress(InfeasibleBudget, CertificationFailed):  # a latency may not allow for warming up
+            solve(problem, instance.budget, rng=0)
         ours = []
         for _ in range(rounds):
             ours.append(_timed(lambda: solve(problem, instance.budget, rng=0)))
@@ -128,6 +192,7 @@ def measure(instance: Instance, rounds: int = 3, *, race: bool = True) -> Row:
     ours.sort(key=lambda run: run[0])
     seconds, solution = ours[(len(ours) - 1) // 2]
     record, made = solution.record, solution.plan
+    true = true_error(problem, solution.value, budget.accuracy or solution.certificate.bound)
     planned = not any(finding.probe == "none" for finding in made.evidence.findings)
     forecast = made.chosen.forecast if planned else None  # the fast path makes none; its plan is written afterwards
     return Row(
@@ -140,34 +205,64 @@ def measure(instance: Instance, rounds: int = 3, *, race: bool = True) -> Row:
         forecast=None if forecast is None else (forecast.seconds.median, forecast.seconds.low, forecast.seconds.high),
         attempts=len(record.attempts),
         bound=solution.certificate.bound,
-        target=instance.budget.accuracy or 0.0,
+        true_error=None if true is None else true.error,
+        true_error_off=None if true is None else true.uncertainty,
         peak_bytes=record.peak_bytes,
         forecast_bytes=None if forecast is None else forecast.bytes.high,
-        candidates=_race(made, seconds, rounds) if race else (),
+        likely_bytes=None if forecast is None else forecast.bytes.median,
+        slowest=ours[-1][0],
+        joules=record.joules,
+        **(_race(problem, made, seconds, rounds) if race else {}),
     )
 
 
-def _race(made: Plan, seconds: float, rounds: int) -> tuple[Timed, ...]:
-    """Every feasible candidate, run on the problem as the planner prepared it and certified."""
+def features(problem: Problem) -> dict[str, Any]:
+    """What is known of a problem before anything is computed."""
+    m, n = problem.shape
+    return {
+        "m": m, "n": n, "nrhs": getattr(problem, "right_hand_sides", 1), "rank": getattr(problem, "rank", None),
+        "ridge": getattr(problem, "ridge", 0.0), "center": getattr(problem, "center", False),
+        "dtype": problem.working()[2], "library": problem.access,
+    }  # fmt: skip
+
+
+def _raced(candidate: Candidate, seconds: float) -> bool:
+    """Whether a candidate is worth running where `solve` took so many seconds."""
+    forecast = candidate.forecast
+    return candidate.feasible and forecast is not None and forecast.seconds.median < HOPELESS * seconds
+
+
+def _race(problem: Problem, made: Plan, seconds: float, rounds: int) -> dict[str, Any]:
+    """Every candidate that is feasible once all probes have run, and what `solve` chose; run and certified.
+
+    Those that can be priced and are not worth running are named apart.
+    """
     kind, budget = kind_of(made.task.kind), made.budget
-    prepared = replace(made._prepared, by_products={})
-    entries = [
-        e
-        for e in made._entries
-        if e.candidate.feasible and e.candidate.forecast and e.candidate.forecast.seconds.median < HOPELESS * seconds
-    ]
+    prepared, known = all_candidates(problem, budget, machine_of(None).profile, made.task.seed)
+    entries = [e for e in known if _raced(e.candidate, seconds)]
+    labels = {e.candidate.label for e in entries}
+    entries += [e for e in made._entries if e.candidate.label == made.chosen.label and made.chosen.label not in labels]
+    chosen = {e.candidate.label for e in entries}
+    unraced = tuple(
+        Timed(e.candidate.label, e.candidate.algorithm, _forecast_seconds(e.candidate), None)
+        for e in known
+        if e.candidate.forecast is not None and e.candidate.label not in chosen
+    )
     times: dict[str, list[float]] = {e.candidate.label: [] for e in entries}
     failed: set[str] = set()
     for turn in range(rounds):
         fastest = min((median(t) for label, t in times.items() if t and label not in failed), default=float("inf"))
         for entry in entries:
             label = entry.candidate.label
-            if label in failed or (turn > 0 and median(times[label]) > CONTENDER * fastest):
+            if turn == 1 and label not in failed and times[label][0] > SURPRISE * _forecast_seconds(entry.candidate):
+                times[label].clear()
+            if label in failed or (times[label] and turn > 0 and median(times[label]) > CONTENDER * fastest):
                 continue
-            time.sleep(PAUSE)
             try:
-                _, certificate, ran, certified = run_and_certify(
-                    kind, prepared, entry, made.metric, budget.accuracy, budget.confidence
+                _, (_, certificate, ran, certified) = _timed(
+                    lambda entry=entry: run_and_certify(
+                        kind, prepared, entry, made.metric, budget.accuracy, budget.confidence
+                    )
                 )
             except (Breakdown, MemoryError):
                 failed.add(label)
@@ -175,19 +270,32 @@ def _race(made: Plan, seconds: float, rounds: int) -> tuple[Timed, ...]:
             times[label].append(ran + certified)
             if not certificate.satisfied:
                 failed.add(label)
-    return tuple(
+    timed = tuple(
         Timed(
             e.candidate.label,
             e.candidate.algorithm,
-            e.candidate.forecast.seconds.median if e.candidate.forecast else 0.0,
+            _forecast_seconds(e.candidate),
             None if e.candidate.label in failed else median(times[e.candidate.label]),
         )
         for e in entries
     )
+    return {"candidates": timed, "unraced": unraced}
+
+
+def _forecast_seconds(candidate: Candidate) -> float:
+    return candidate.forecast.seconds.median if candidate.forecast else 0.0
 
 
 def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds and result of a call after a pause; of a second one right after it where the first was short.
+
+    Short calls come in rows; of a single one most is the waking of threads and caches, whoever makes it.
+    """
     time.sleep(PAUSE)
-    started = time.perf_counter()
-    result = call()
-    return time.perf_counter() - started, result
+    for _ in range(2):
+        started = time.perf_counter()
+        result = call()
+        seconds = time.perf_counter() - started
+        if seconds > SHORT:
+            break
+    return seconds, result

@@ -1,11 +1,14 @@
-"""The suite in the terminal: a line for each instance while it runs, then a table and the worst cases."""
+"""The suite in the terminal: a line for each instance while it runs, then tables, the worst cases and pictures."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -15,60 +18,185 @@ from ..candidates import show_seconds
 from . import metrics
 from .measuring import Row, measure
 from .metrics import Summary, summarize
-from .suite import suite
+from .selectors import Contest, contests
+from .stability import Stability, StabilitySummary, machines_of, stability, summarize_stability
+from .suite import Instance, suite
+from .variants import FULL, Ablation, ablations, run_variants
 
 _WORST = 8
 AIMS = {  # of the full suite, on a profiled and otherwise idle machine
     "regret_mean": (1.10, "<="), "regret_p95": (1.4, "<="), "regret_max": (2.0, "<="), "gap_closed": (0.8, ">="),
     "harmed": (0.01, "<="), "harm_max": (1.25, "<="), "overhead_p95": (0.05, "<="), "q_median": (1.25, "<="),
-    "q_p95": (1.8, "<="), "coverage": (0.85, ">="), "memory_under": (0.005, "<="),
+    "q_p95": (1.8, "<="), "coverage": (0.85, ">="), "memory_under": (0.005, "<="), "late": (0, "<="),
+    "over_memory": (0, "<="), "over_energy": (0, "<="), "misses": (0, "<="), "false_accepts": (0, "<="),
+    "false_bounds": (0, "<="),
 }  # fmt: skip
-_SHARES = ("gap_closed", "harmed", "overhead_median", "overhead_p95", "certify_median", "coverage", "memory_under")
+_SHARES = (
+    "gap_closed", "harmed", "overhead_median", "overhead_p95", "certify_median", "certify_p95", "coverage",
+    "memory_under",
+)  # fmt: skip
 
 
 def run_suite(
-    out: Console, *, daily: bool = False, only: str = "", rounds: int = 3, race: bool = True, output: Path | None = None
+    out: Console,
+    *,
+    daily: bool = False,
+    only: str = "",
+    rounds: int = 3,
+    race: bool = True,
+    ablate: bool = False,
+    output: Path | None = None,
+    pictures: Path | None = None,
 ) -> list[Row]:
     """Measure the suite, print a line for each instance, and write what was measured to `output` as it comes.
+
+    Parameters
+    ----------
+    ablate : bool
+        Also solve every instance with each part of the planner left out.
+    pictures : Path, optional
+        Folder for the pictures.
 
     Raises
     ------
     AutonlaError
-        If no instance has `only` in its name, or `output` cannot be written.
+        If no instance has `only` in its name, or `output` or `pictures` cannot be written.
     """
-    chosen = [instance for instance in suite() if only in instance.name and (instance.daily or not daily)]
-    if not chosen:
-        raise AutonlaError(f"no instance of the suite has {only!r} in its name")
+    import torch  # noqa: F401 -- as after the first solve that used it; its import is not what is measured
+
+    chosen = _instances(daily, only)
     rows: list[Row] = []
     for number, instance in enumerate(chosen, 1):
         row = measure(instance, rounds, race=race)
+        if ablate:
+            row = replace(row, variants=run_variants(instance))
         rows.append(row)
         out.print(f"[{number}/{len(chosen)}] {line(row)}", markup=False, highlight=False, soft_wrap=True)
         if output is not None:
             write(output, rows)
-    out.print()
-    out.print(table(rows))
-    for text in worst(rows):
-        out.print(text, markup=False, highlight=False, soft_wrap=True)
+    print_report(out, rows, output=output, pictures=pictures)
     return rows
 
 
-def write(output: Path, rows: Sequence[Row]) -> None:
-    """Rows and summaries as JSON."""
-    document = {"summary": summarize(rows).to_dict(), "rows": [row.to_dict() for row in rows]}
+def _instances(daily: bool, only: str) -> list[Instance]:
+    chosen = [instance for instance in suite() if only in instance.name and (instance.daily or not daily)]
+    if not chosen:
+        raise AutonlaError(f"no {'daily ' if daily else ''}instance of the suite has {only!r} in its name")
+    return chosen
+
+
+def print_report(
+    out: Console, rows: Sequence[Row], *, output: Path | None = None, pictures: Path | None = None
+) -> None:
+    """Everything that rows say: tables, worst cases, JSON where `output` is, pictures in the folder `pictures`."""
+    rivals, parts = contests(rows), ablations(rows)
+    out.print()
+    out.print(table(rows))
+    if rivals:
+        out.print("\n[bold]Beside other ways to choose[/] (regret: mean, 95th percentile, largest; the same rows)")
+        out.print(contest_table(rivals))
+    if parts:
+        out.print("\n[bold]With a part left out[/] (one run each)")
+        out.print(ablation_table(parts))
+    out.print()
+    for text in worst(rows):
+        out.print(text, markup=False, highlight=False, soft_wrap=True)
+    if output is not None:
+        write(output, rows, rivals, parts)
+    if pictures is not None:
+        from .pictures import draw_all
+
+        for file in draw_all(rows, rivals, parts, pictures):
+            out.print(f"picture: {file}", markup=False, highlight=False, soft_wrap=True)
+
+
+def write(output: Path, rows: Sequence[Row], rivals: Sequence[Contest] = (), parts: Sequence[Ablation] = ()) -> None:
+    """Rows, and what they add up to, as JSON."""
+    document = {
+        "summary": summarize(rows).to_dict(),
+        "selectors": [contest.to_dict() for contest in rivals],
+        "ablations": [ablation.to_dict() for ablation in parts],
+        "rows": [row.to_dict() for row in rows],
+    }
+    _write_json(output, document)
+
+
+def _write_json(output: Path, document: Mapping[str, Any]) -> None:
+    """Whole or not at all: a benchmark that is interrupted leaves what it had."""
+    temporary = output.with_name(f".{output.name}.{secrets.token_hex(8)}")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(document, indent=1))
+        try:
+            temporary.write_text(json.dumps(document, indent=1))
+            temporary.replace(output)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise AutonlaError(f"{output}: cannot be written ({error.strerror}); choose another --output") from error
 
 
 def read(file: Path) -> list[Row]:
-    """The rows that `write` wrote."""
+    """The rows that `write` wrote, or an earlier version of it.
+
+    Raises
+    ------
+    AutonlaError
+        If the file cannot be read, or holds no rows of a benchmark.
+    """
     try:
-        return [Row.from_dict(row) for row in json.loads(file.read_text())["rows"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AutonlaError(f"{file}: not the result of a benchmark ({error})") from error
+        document = json.loads(file.read_text())
+        rows = [Row.from_dict(row) for row in document["rows"]]
+    except OSError as error:
+        raise AutonlaError(f"{file}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AutonlaError(
+            f"{file}: not the result of a benchmark ({type(error).__name__}: {error}); `autonla bench --output FILE`"
+            " writes one"
+        ) from error
+    if not rows:
+        raise AutonlaError(f"{file}: holds no rows; the benchmark that wrote it was stopped before its first instance")
+    return rows
+
+
+def run_stability(
+    out: Console,
+    seeds: int,
+    profiles: Sequence[Path] = (),
+    *,
+    daily: bool = False,
+    only: str = "",
+    output: Path | None = None,
+) -> list[Stability]:
+    """Plan every instance with several seeds on every profile, and say how often the choice is the same.
+
+    Parameters
+    ----------
+    seeds : int
+    profiles : sequence of Path
+        Files or folders of profiles of this machine; without any, the one in use.
+
+    Raises
+    ------
+    AutonlaError
+        If no instance has `only` in its name, a profile cannot be used, or `output` cannot be written.
+    """
+    machines, found = machines_of(profiles), []
+    for instance in _instances(daily, only):
+        found.append(stability(instance, seeds, machines))
+        if output is not None:
+            _write_stability(output, found)
+    out.print(stability_table(found))
+    for text in unstable(found):
+        out.print(text, markup=False, highlight=False, soft_wrap=True)
+    return found
+
+
+def _write_stability(output: Path, found: Sequence[Stability]) -> None:
+    document = {
+        "stability": summarize_stability(found).to_dict(),
+        "instances": [instance.to_dict() for instance in found],
+    }
+    _write_json(output, document)
 
 
 def line(row: Row) -> str:
@@ -94,13 +222,21 @@ def table(rows: Sequence[Row]) -> Table:
         result.add_column(name, justify="left" if name == "" else "right")
     for name in Summary.__dataclass_fields__:
         aim = AIMS.get(name)
-        shown = [_show(name, getattr(summary, name)) for summary in columns]
+        shown = [_show(name, _known(name, summary)) for summary in columns]
         if aim is not None:
-            value = getattr(columns[-1], name)
+            value = _known(name, columns[-1])
             good = value <= aim[0] if aim[1] == "<=" else value >= aim[0]
-            shown[-1] = f"[{'green' if good else 'red'}]{shown[-1]}[/]"
+            if not math.isnan(value):
+                shown[-1] = f"[{'green' if good else 'red'}]{shown[-1]}[/]"
         result.add_row(name.replace("_", " "), *shown, "" if aim is None else f"{aim[1]} {_show(name, aim[0])}")
     return result
+
+
+def _known(name: str, summary: Summary) -> float:
+    """A number of a summary; nan for a count of what no row could show."""
+    return (
+        math.nan if name in ("false_accepts", "false_bounds") and not summary.errors_known else getattr(summary, name)
+    )
 
 
 def _show(name: str, value: float) -> str:
@@ -122,10 +258,75 @@ def worst(rows: Sequence[Row]) -> list[str]:
             f"regret {metrics.regret(row):.2f}: {row.name}: {row.chosen} ({stages}); best {best.label}"
             f" {show_seconds(best.seconds or 0.0)}"
         )
-    harmed = [row for row in rows if row.status != "refused" and row.seconds > metrics.HARM * row.default_seconds]
+    harmed = [row for row in rows if metrics.beside_default(row) and row.seconds > metrics.HARM * row.default_seconds]
     for row in sorted(harmed, key=lambda row: row.default_seconds / row.seconds)[:_WORST]:
         lines.append(
             f"slower than {row.default} by {row.seconds / row.default_seconds:.2f}: {row.name}: {row.chosen},"
             f" {show_seconds(row.seconds)}"
         )
+    return lines
+
+
+def contest_table(rivals: Sequence[Contest]) -> Table:
+    """Each selector's regret, beside autonla's and that of its choice alone."""
+    result = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    result.add_column("")
+    for name in ("rows", "regret", "autonla, all included", "autonla, its choice"):
+        result.add_column(name, justify="right")
+    for contest in rivals:
+        ours, theirs = metrics.geometric_mean(contest.ours), metrics.geometric_mean(contest.regrets)
+        colour = "green" if ours <= theirs else "red"
+        result.add_row(
+            contest.name, str(len(contest.regrets)), _spread(contest.regrets),
+            f"[{colour}]{_spread(contest.ours)}[/]", _spread(contest.choice),
+        )  # fmt: skip
+    return result
+
+
+def ablation_table(parts: Sequence[Ablation]) -> Table:
+    """Each variant of the planner."""
+    result = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    result.add_column("")
+    for name in ("rows", "regret", "harmed", "other choice", "refused", "best effort", "wrong"):
+        result.add_column(name, justify="right")
+    for part in parts:
+        result.add_row(
+            part.name, str(part.count), _spread(part.regrets), _show("harmed", part.harmed),
+            "" if part.name == FULL else f"{part.changed:.1%}", str(part.refused), str(part.best_effort),
+            str(part.wrong),
+        )  # fmt: skip
+    return result
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
+    of = metrics.spread(values)
+    return f"{of['mean']:.2f}  {of['p95']:5.2f}  {of['max']:6.2f}"
+
+
+def stability_table(found: Sequence[Stability]) -> Table:
+    """By family and over all."""
+    families = sorted({instance.family for instance in found})
+    columns = [summarize_stability([s for s in found if s.family == family]) for family in families]
+    columns.append(summarize_stability(found))
+    result = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("", *(family.replace("_", " ") for family in families), "all"):
+        result.add_column(name, justify="left" if name == "" else "right")
+    for name in StabilitySummary.__dataclass_fields__:
+        values = [getattr(column, name) for column in columns]
+        result.add_row(
+            name.replace("_", " "),
+            *(f"{v:.1%}" if name.startswith("same") else str(v) if name == "count" else f"{v:.3f}" for v in values),
+        )
+    return result
+
+
+def unstable(found: Sequence[Stability]) -> list[str]:
+    """The instances with more than one choice, the dearest disagreement first."""
+    lines = []
+    for instance in sorted((s for s in found if len(s.labels) > 1), key=lambda s: s.ratio, reverse=True)[:_WORST]:
+        choices = ", ".join(f"{label} ({n})" for label, n in sorted(instance.labels.items(), key=lambda c: -c[1]))
+        apart = "one does not fit in the other's plan" if math.isinf(instance.ratio) else f"{instance.ratio:.2f} apart"
+        lines.append(f"{instance.name}: {choices}; {apart}")
     return lines

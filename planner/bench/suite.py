@@ -1,4 +1,5 @@
-"""The problems: family x shape x spectrum x condition x accuracy, made by stated recipes, and real data.
+"""The problems: family x shape x spectrum x condition x accuracy, made by stated recipes; budgets with limits, other
+dtypes, libraries and numbers of right-hand sides; and real data.
 
 Each instance is made afresh from its own seed when it is measured, and dropped afterwards. `daily` marks the subset
 that takes about two minutes. A new kind of problem adds a generator of instances and one line in `suite`.
@@ -6,50 +7,21 @@ that takes about two minutes. A new kind of problem adds a generator of instance
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ..budget import Budget
 from ..problems import LeastSquares, LinearSystem, LowRank, Problem
+from .instance import Instance, Maker
+from .real import real_instances
 from .spectra import SPECTRA, with_singular_values
-
-
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """One problem under one budget.
-
-    Attributes
-    ----------
-    name : str
-        Unique; it also seeds the data.
-    family : str
-        Kind of problem, for the tables.
-    tags : dict
-        Shape, spectrum, condition, ...: what made it.
-    make : callable (rng) -> Problem
-    budget : Budget
-    daily : bool
-    """
-
-    name: str
-    family: str
-    tags: dict[str, Any]
-    make: Callable[[np.random.Generator], Problem] = field(repr=False)
-    budget: Budget
-    daily: bool = False
-
-    def problem(self) -> Problem:
-        """The problem, the same every time."""
-        return self.make(np.random.default_rng(zlib.crc32(self.name.encode())))
 
 
 def suite() -> list[Instance]:
     """Every instance, each name once."""
-    found = [*_least_squares(), *_linear_systems(), *_low_rank(), *_real()]
+    found = [*_least_squares(), *_linear_systems(), *_low_rank(), *_limited(), *_other_operands(), *real_instances()]
     assert len({instance.name for instance in found}) == len(found)
     return found
 
@@ -58,13 +30,15 @@ def suite() -> list[Instance]:
 
 
 def _regression(
-    m: int, n: int, spectrum: str, condition: float, residual: float, ridge: float, coherent: bool
-) -> Callable[[np.random.Generator], Problem]:
+    m: int, n: int, spectrum: str, condition: float, residual: float, ridge: float, coherent: bool, columns: int = 0
+) -> Maker:
+    """`columns` right-hand sides; 0 for a vector."""
+
     def make(rng: np.random.Generator) -> Problem:
         A = with_singular_values(m, n, SPECTRA[spectrum](min(m, n), condition), rng, coherent)
-        b = A @ rng.standard_normal(n)
+        b = A @ rng.standard_normal((n, columns) if columns else n)
         b /= np.linalg.norm(b)
-        noise = rng.standard_normal(m)
+        noise = rng.standard_normal(b.shape)
         return LeastSquares(A, b + residual * noise / np.linalg.norm(noise), ridge=ridge)
 
     return make
@@ -106,7 +80,7 @@ def _least_squares_instance(
 # --- linear systems
 
 
-def _square(n: int, structure: str, spectrum: str, condition: float) -> Callable[[np.random.Generator], Problem]:
+def _square(n: int, structure: str, spectrum: str, condition: float, columns: int = 0) -> Maker:
     def make(rng: np.random.Generator) -> Problem:
         if structure == "banded":
             A = np.diag(4.0 + rng.random(n))
@@ -123,7 +97,7 @@ def _square(n: int, structure: str, spectrum: str, condition: float) -> Callable
                 signs = np.where(np.arange(n) % 3 == 1, -1.0, 1.0) if structure == "indefinite" else 1.0
                 A = (Q * (s * signs)) @ Q.T
                 A = 0.5 * (A + A.T)
-        return LinearSystem(A, rng.standard_normal(n))
+        return LinearSystem(A, rng.standard_normal((n, columns) if columns else n))
 
     return make
 
@@ -160,7 +134,7 @@ def _linear_instance(
 # --- low rank
 
 
-def _approximable(m: int, n: int, spectrum: str, rank: int | None) -> Callable[[np.random.Generator], Problem]:
+def _approximable(m: int, n: int, spectrum: str, rank: int | None) -> Maker:
     def make(rng: np.random.Generator) -> Problem:
         s = SPECTRA[spectrum](min(m, n), 1e6)
         return LowRank(with_singular_values(m, n, s, rng), rank=rank)
@@ -196,54 +170,107 @@ def _low_rank_instance(
     )
 
 
-# --- real data that ships with scikit-learn
+# --- budgets with limits
+
+# What LAPACK needs: lstsq of 100000 x 50 some 500 ms and twice the memory of A, the SVD of 2000 x 2000 some 5 s, LU of
+# order 2000 some 200 ms, on two or four cores of a laptop.
 
 
-def _real() -> Iterator[Instance]:
-    def polynomial(loader: str, degree: int) -> tuple[np.ndarray, np.ndarray]:
-        from sklearn import datasets
-        from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+def _limited() -> Iterator[Instance]:
+    easy = _regression(100_000, 50, "exponential", 1e4, 0.1, 0.0, False)
+    short = _regression(20_000, 100, "exponential", 1e4, 0.1, 0.0, False)
+    noisy, decaying = _approximable(2000, 2000, "polynomial", 50), _approximable(2000, 2000, "exponential", 20)
+    by_accuracy = _approximable(1000, 1000, "polynomial", None)
+    general, spd = _square(2000, "general", "exponential", 1e4), _square(2000, "spd", "exponential", 1e4)
+    single = 4.0 * 2000**2  # bytes of A in float32: with half as much again there is no room for float64
+    for name, family, make, budget in (
+        ("least squares 100000x50", "least_squares", easy, Budget(accuracy=1e-8, latency=0.1)),
+        ("least squares 100000x50", "least_squares", easy, Budget(accuracy=1e-8, memory="12 MB")),
+        ("least squares 20000x100", "least_squares", short, Budget(latency=0.02)),
+        ("least squares 20000x100", "least_squares", short, Budget(accuracy=1e-8, latency=0.05, memory="12 MB")),
+        ("low rank 2000x2000, rank 50", "low_rank", noisy, Budget(latency=0.05)),
+        ("low rank 2000x2000, rank 50", "low_rank", noisy, Budget(latency=0.5)),
+        ("low rank 2000x2000, rank 20", "low_rank", decaying, Budget(accuracy=0.05, memory="12 MB")),
+        ("low rank 1000x1000, by accuracy", "low_rank", by_accuracy, Budget(accuracy=0.1, latency=0.1)),
+        ("linear system 2000, general", "linear_system", general, Budget(accuracy=1e-12, latency=0.5)),
+        ("linear system 2000, general", "linear_system", general, Budget(accuracy=1e-12, memory=1.5 * single)),
+        ("linear system 2000, spd", "linear_system", spd, Budget(accuracy=1e-12, memory=1.5 * single)),
+    ):
+        limits = ", ".join(
+            part
+            for part in (
+                "" if budget.accuracy is None else f"to {budget.accuracy:g}",
+                "" if budget.latency is None else f"in {1e3 * budget.latency:g} ms",
+                "" if budget.memory is None else f"within {1e-6 * budget.memory:g} MB",
+            )
+            if part
+        )
+        yield Instance(f"{name}, {limits}", family, {"limited": True}, make, budget)
 
-        data: Any = getattr(datasets, loader)()
-        X = StandardScaler().fit_transform(data.data)
-        return PolynomialFeatures(degree).fit_transform(X), np.asarray(data.target, dtype=float)
 
-    def regression(loader: str, degree: int, ridge: float) -> Callable[[np.random.Generator], Problem]:
-        return lambda rng: LeastSquares(*polynomial(loader, degree), ridge=ridge)
+# --- float32, torch, several right-hand sides
 
-    def digits(rng: np.random.Generator) -> Problem:
-        from sklearn.datasets import load_digits
 
-        data: Any = load_digits()
-        return LowRank(data.data, rank=10, center=True)
-
-    def kernel(rng: np.random.Generator) -> Problem:
-        from sklearn.datasets import load_digits
-        from sklearn.metrics.pairwise import rbf_kernel
-
-        data: Any = load_digits()
-        K = rbf_kernel(data.data / 16.0)
-        return LinearSystem(K + 0.1 * np.eye(len(K)), np.eye(10)[data.target])
-
-    def photograph(name: str) -> Callable[[np.random.Generator], Problem]:
-        def make(rng: np.random.Generator) -> Problem:
-            from sklearn.datasets import load_sample_image
-
-            return LowRank(load_sample_image(name).mean(axis=2))
-
-        return make
-
-    for loader, degree, ridge, accuracy in (
-        ("load_diabetes", 2, 0.0, 1e-8), ("load_diabetes", 3, 1.0, 1e-8), ("load_breast_cancer", 2, 1.0, 1e-8),
-        ("load_wine", 2, 0.1, 1e-8), ("load_iris", 3, 0.0, 1e-6),
-    ):  # fmt: skip
-        short = loader.removeprefix("load_").replace("_", " ")
+def _other_operands() -> Iterator[Instance]:
+    mild = _regression(20_000, 100, "exponential", 100.0, 0.1, 0.0, False)
+    ridge = _regression(5000, 500, "exponential", 1e4, 0.1, 1e-4, False)
+    square, low = _square(2000, "general", "exponential", 100.0), _approximable(2000, 2000, "polynomial", 50)
+    loose = _approximable(1000, 1000, "polynomial", None)
+    for dtype, library, name, make, accuracy in (
+        ("float32", "numpy", "least squares 20000x100", mild, 1e-4),
+        ("float32", "numpy", "least squares 5000x500, ridge", ridge, 1e-4),
+        ("float32", "numpy", "linear system 2000", square, 1e-5),
+        ("float32", "numpy", "low rank 2000x2000, rank 50", low, 0.05),
+        ("float32", "numpy", "low rank 1000x1000, by accuracy", loose, 0.1),
+        ("float64", "torch", "least squares 20000x100", mild, 1e-8),
+        ("float64", "torch", "linear system 2000", square, 1e-12),
+        ("float32", "torch", "low rank 2000x2000, rank 50", low, 0.05),
+    ):
+        what = name if library == "numpy" else f"{name}, torch"
         yield Instance(
-            f"{short}, degree {degree}, ridge {ridge:g}, to {accuracy:g}", "least_squares", {"real": short},
-            regression(loader, degree, ridge), Budget(accuracy=accuracy), loader == "load_breast_cancer",
-        )  # fmt: skip
-    yield Instance("digits, ten components, to 1e-4", "low_rank", {"real": "digits"}, digits, Budget(accuracy=1e-4))
-    yield Instance("digits, kernel ridge, to 1e-12", "linear_system", {"real": "digits"}, kernel,
-                   Budget(accuracy=1e-12), True)  # fmt: skip
-    for name in ("china.jpg", "flower.jpg"):
-        yield Instance(f"{name} in grey, to 0.05", "low_rank", {"real": name}, photograph(name), Budget(accuracy=0.05))
+            f"{what}, {dtype}, to {accuracy:g}",
+            "_".join(name.split()[:2]),
+            {"dtype": dtype, "library": library},
+            _with(make, dtype, library),
+            Budget(accuracy=accuracy),
+        )
+    for m, n, columns in ((20_000, 100, 50), (2000, 1000, 100)):
+        yield Instance(
+            f"least squares {m}x{n}, {columns} right-hand sides, to 1e-08",
+            "least_squares",
+            {"m": m, "n": n, "right-hand sides": columns},
+            _regression(m, n, "exponential", 1e4, 0.1, 0.0, False, columns),
+            Budget(accuracy=1e-8),
+        )
+    for n, structure, columns in ((1000, "general", 200), (1000, "spd", 1000)):
+        yield Instance(
+            f"linear system {n}, {structure}, {columns} right-hand sides, to 1e-12",
+            "linear_system",
+            {"m": n, "n": n, "structure": structure, "right-hand sides": columns},
+            _square(n, structure, "exponential", 1e4, columns),
+            Budget(accuracy=1e-12),
+        )
+
+
+def _with(make: Maker, dtype: str, library: str) -> Maker:
+    """The same problem in another dtype, its operands of another library."""
+
+    def operand(x: np.ndarray) -> Any:
+        x = x.astype(dtype)
+        if library == "torch":
+            import torch
+
+            return torch.from_numpy(x)
+        return x
+
+    def made(rng: np.random.Generator) -> Problem:
+        problem = make(rng)
+        A = operand(problem.A)
+        if isinstance(problem, LowRank):
+            return LowRank(A, rank=problem.rank)
+        if isinstance(problem, LeastSquares):
+            return LeastSquares(A, operand(problem.b), ridge=problem.ridge)
+        assert isinstance(problem, LinearSystem)
+        return LinearSystem(A, operand(problem.b))
+
+    return made

@@ -4,7 +4,9 @@ With r = b - Ax (ridge: of the augmented system), A(x* - x) = P r, P the orthogo
 upper triangular R such that A R^-1 = U W with U orthonormal and the singular values of W at least 1/(1 + e),
 ||P r|| = ||U'r|| <= (1 + e) ||R^-T A'r||. R may come from
 
-- the Gram matrix A'A itself (e is its rounding; checked against A by an independent test vector),
+- the algorithm that ran: the Cholesky factor of A'A, whose e is its rounding times the square of the condition number,
+  or a QR factor, whose e is rounding times the condition number itself. Either is held against A by independent test
+  vectors: ||A R^-1 g|| = ||g|| for random g, in which every direction of A weighs the same,
 - a QR factorization of A (small problems),
 - a QR factorization of an independent sketch SA: with l rows the largest singular value of SU is at most
   1 + sqrt(n/l) + sqrt(2 ln(1/delta)/l) with probability 1 - delta (Davidson and Szarek 2001 for Gaussian S;
@@ -14,6 +16,9 @@ Numerically rank-deficient A: singular values below 4 sqrt(n) u sigma_1 are roun
 on the remaining directions (a tighter threshold than the max(m, n) eps of gelsd, which may drop directions that
 matter); the solution must then be the one of minimum norm. A term for rounding is added; when that term decides, the
 residual and its product with A' are computed again in twice the precision.
+
+Wide A: an R with R'R = A A' (+ ridge I) that passes the same test with A' shows that the rank is full, so that P r = r;
+x must be of minimum norm. With ridge, ||(A'A + ridge I)^(-1/2) g||^2 = (||g||^2 - ||R^-T A g||^2) / ridge (Woodbury).
 """
 
 from __future__ import annotations
@@ -28,13 +33,17 @@ import numpy as np
 from ...primitives.evidence import Evidence
 from ...primitives.kernels._library import Library
 from ...primitives.sketches import make_sketch
-from ...primitives.task import Task
+from ...primitives.task import UNIT_ROUNDOFF, Task
 from ...primitives.work import Calls, KernelCall, Work
 from ..certificate import Certificate
-from .products import UNIT, as_columns, column_norms, matmul64, rmatmul64
+from .products import UNIT, as_columns, column_norms, is_double, matmul64, rmatmul64
 
 SKETCH_FACTOR = 4
 _TEST_VECTORS = 3
+_PROJECTIONS = 4
+_FACTORING = 2.0  # backward error of a Householder factorization, in units of u sqrt(n): less than 1 was measured
+_EXACT_INVERSE = 128
+_TRUSTED, _TRUSTED_SQUARED = 0.05, 0.25  # rounding up to which an R factor, or a Gram factor, stands for A
 _QR_AT_ONCE = 2e7  # below this many multiply-adds a QR factorization of A takes less time than starting a sketch
 
 
@@ -48,7 +57,7 @@ class _Embedding:
     """Where ||P r|| is read off, and how far it may be off.
 
     R (n, n) upper triangular where A has full column rank; else V (n, k) and s (k,), the right singular vectors and
-    values that count, and for wide A the left singular vectors U (m, k) as well.
+    values that count, and for wide A the left singular vectors U (m, k) as well; or `wide` and R (m, m), R'R = A A'.
     """
 
     R: Any
@@ -59,6 +68,7 @@ class _Embedding:
     confidence: float
     method: str
     amplification: float | None = None  # ||D R^-1||_F where it is already known
+    wide: bool = False
 
 
 def sketch_rows(task: Task) -> int:
@@ -89,14 +99,22 @@ def _from_matrix(lib: Library, M: Any, task: Task, distortion: float, confidence
         scaled = diagonal / lib.xp.where(norms > 0, norms, lib.xp.ones_like(norms))
         # a small pivot relative to its column says "perhaps rank-deficient": only then is the SVD worth its price
         if float(lib.xp.min(scaled)) > 1e3 * _negligible(task.n):
-            return _Embedding(R, None, None, None, distortion, confidence, method)
+            return _rounded(lib, R, task, distortion, confidence, method)
     else:
         R = M
     _, s, Vh = lib.svd(R)
     keep = int((s > _negligible(task.n) * s[0]).sum()) if s.shape[0] else 0
     if keep == M.shape[1]:
-        return _Embedding(R, None, None, None, distortion, confidence, method)
+        return _rounded(lib, R, task, distortion, confidence, method)
     return _Embedding(None, Vh[:keep].T, s[:keep], None, distortion, confidence, f"{method}, rank {keep}")
+
+
+def _rounded(lib: Library, R: Any, task: Task, distortion: float, confidence: float, method: str) -> _Embedding:
+    """The embedding by R, with the rounding of its factorization: ||E R^-1||, ||E|| of the order of u sqrt(n) ||R||."""
+    amplification = _inverse_norm(lib, R)
+    eta = _FACTORING * UNIT * math.sqrt(task.n) * amplification
+    distortion = (1.0 + distortion) / (1.0 - eta) - 1.0 if eta < 0.9 else math.inf
+    return _Embedding(R, None, None, None, distortion, confidence, method, amplification)
 
 
 def _embedding(
@@ -106,16 +124,12 @@ def _embedding(
     reuse: Mapping[str, Any],
     seed: int,
     confidence: float,
-    pair: tuple[Any, Any, Any] | None,
+    given: _Given | None,
 ) -> _Embedding:
-    gram_factor = reuse.get("gram_factor")
-    if gram_factor is not None and pair is not None:
-        R = lib.asarray(gram_factor)
-        amplification = _inverse_norm(lib, R)
-        distortion = _gram_distortion(lib, amplification, pair, task)
-        if distortion is not None:
-            method = "Gram factor checked by an independent test vector"
-            return _Embedding(R, None, None, None, distortion, 1.0, method, amplification)
+    if given is not None:
+        checked = given.checked(lib, task)
+        if checked is not None:
+            return checked
     if task.m < task.n and task.ridge == 0.0:
         # wide: the directions of range(A) themselves
         U, s, Vh = lib.svd(lib.astype(A, "float64"))
@@ -139,47 +153,109 @@ def _embedding(
     return _from_matrix(lib, _with_ridge(lib, SA, task.ridge), task, distortion, confidence, "independent sketch")
 
 
-def _whitened(lib: Library, gram_factor: Any, task: Task, seed: int) -> tuple[Any, Any] | None:
-    """Gaussian G and R^-1 G: where R'R = A'A the columns of A R^-1 G are as long as those of G, in every direction."""
-    if gram_factor is None or task.dtype != "float64":
-        return None
-    R = lib.asarray(gram_factor)
-    if bool(lib.xp.any(lib.xp.linalg.diagonal(R) == 0)):
-        return None
-    stream = np.random.default_rng(np.random.Philox(key=seed))
-    G = lib.asarray(stream.standard_normal((task.n, _TEST_VECTORS)))
-    return G, lib.solve_triangular(R, G)
+@dataclass(slots=True)
+class _Given:
+    """A factor that the algorithm left behind, and the test vectors that it is held against A with.
 
+    R with R'R = A'A + ridge I (A A' + ridge I for wide A), or V (n, k) and s (k,) of an A of numerical rank k. W holds
+    the test vectors: columns R^-1 g (or V (g / s), then v - V V'v in `outside` columns more); `product` their product
+    with A, or A' for wide A.
+    """
 
-def _gram_distortion(lib: Library, amplification: float, pair: tuple[Any, Any, Any], task: Task) -> float | None:
-    """How far R'R may be from A'A (+ ridge), relative; None if the test vectors or rounding speak against R."""
-    # rounding of the Gram matrix: about u sqrt(n) after column scaling, seen through R^-1 from both sides
-    eta = 8.0 * UNIT * math.sqrt(task.n) * amplification**2
-    G, AW, W = pair
-    lengths = (G * G).sum(0)
-    gap = abs((AW * AW).sum(0) + task.ridge * (W * W).sum(0) - lengths)
-    if not eta < 0.25 or not bool(lib.xp.all(gap <= (1e-6 + eta) * lengths)):
-        return None
-    return eta
+    R: Any
+    V: Any
+    s: Any
+    squared: bool
+    G: Any
+    W: Any
+    outside: int
+    product: Any = None
+
+    @classmethod
+    def of(cls, lib: Library, reuse: Mapping[str, Any], task: Task, seed: int) -> _Given | None:
+        """What there is, with fresh test vectors."""
+        R = reuse.get("gram_factor")
+        squared = R is not None
+        R = reuse.get("r_factor") if R is None else R
+        if R is None or not is_double(R):
+            return None
+        R = lib.asarray(R)
+        stream = np.random.default_rng(np.random.Philox(key=seed))
+        xp, n = lib.xp, R.shape[0]
+        s, Vh = (lib.asarray(part) for part in reuse["r_svd"]) if "r_svd" in reuse else (R[0], R)
+        keep = int((s > _negligible(n) * s[0]).sum()) if "r_svd" in reuse and n else n
+        if keep < n:
+            V, s = Vh[:keep].T, s[:keep]
+            G = lib.asarray(stream.standard_normal((keep, _TEST_VECTORS)))
+            v = lib.asarray(stream.standard_normal((n, _TEST_VECTORS)))
+            W = xp.concat([lib.matmul(V, G / s[:, None]), v - lib.matmul(V, lib.rmatmul(V, v))], axis=1)
+            return cls(R, V, s, False, G, W, _TEST_VECTORS)
+        if bool(xp.any(xp.linalg.diagonal(R) == 0)):
+            return None
+        G = lib.asarray(stream.standard_normal((n, _TEST_VECTORS)))
+        return cls(R, None, None, squared, G, lib.solve_triangular(R, G), 0)
+
+    def checked(self, lib: Library, task: Task) -> _Embedding | None:
+        """The embedding, with how far R'R may be from A'A, relative; None if rounding or the tests speak against it."""
+        n = self.R.shape[0]
+        if self.V is None:
+            amplification = _inverse_norm(lib, self.R)
+            eta = 8.0 * UNIT * math.sqrt(n) * (amplification**2 if self.squared else amplification)
+        else:
+            amplification = math.sqrt(self.s.shape[0]) * float(self.s[0] / self.s[-1]) if self.s.shape[0] else 1.0
+            eta = 8.0 * UNIT * math.sqrt(n) * amplification
+        if not eta < (_TRUSTED_SQUARED if self.squared else _TRUSTED):
+            return None
+        columns = self.G.shape[1]
+        found = (self.product * self.product).sum(0)
+        lengths = (self.G * self.G).sum(0)
+        gap = abs(found[:columns] + task.ridge * (self.W[:, :columns] ** 2).sum(0) - lengths)
+        if not bool(lib.xp.all(gap <= (1e-6 + eta) * lengths)):
+            return None
+        if self.V is not None:
+            small = 8.0 * _negligible(n) * float(self.s[0]) if self.s.shape[0] else 0.0
+            if not bool(lib.xp.all(found[columns:] <= small**2 * (self.W[:, columns:] ** 2).sum(0) + small**2)):
+                return None
+            method = f"singular values of the algorithm's R checked by independent test vectors, rank {self.V.shape[1]}"
+            return _Embedding(None, self.V, self.s, None, eta, 1.0, method)
+        what = "Gram factor" if self.squared else "R factor"
+        method = f"{what} checked by independent test vectors"
+        return _Embedding(self.R, None, None, None, eta, 1.0, method, amplification, task.m < task.n)
 
 
 def _inverse_norm(lib: Library, R: Any) -> float:
-    """||D R^-1||_F, D the column norms of R: how much rounding in A'r is amplified."""
+    """||D R^-1||_F, D the column norms of R: how much rounding in A'r is amplified.
+
+    Exact for small n; else twice the estimate from 16 random vectors, whose mean square is below a quarter of the
+    square with probability 1e-3 at most (that of chi-square with 16 degrees of freedom, where one direction decides).
+    """
     norms = column_norms(R)
+    n = R.shape[0]
     if bool(lib.xp.any(lib.xp.linalg.diagonal(R) == 0)):
         return math.inf
-    inverse = lib.solve_triangular(R, _eye(lib, R, R.shape[0]))
-    inverse = norms[:, None] * inverse
-    return float((inverse * inverse).sum()) ** 0.5
+    if n <= _EXACT_INVERSE:
+        inverse = norms[:, None] * lib.solve_triangular(R, _eye(lib, R, n))
+        return float((inverse * inverse).sum()) ** 0.5
+    G = lib.asarray(np.random.default_rng(np.random.Philox(key=n)).standard_normal((n, 16)))
+    sampled = norms[:, None] * lib.solve_triangular(R, G)
+    return 2.0 * (float((sampled * sampled).sum()) / 16.0) ** 0.5
 
 
-def _project(lib: Library, embedding: _Embedding, r: Any, g: Any) -> Any:
-    """Columns whose norms are ||P r|| up to the distortion."""
+def _projected_norms(lib: Library, A: Any, embedding: _Embedding, r: Any, g: Any, task: Task) -> Any:
+    """||P r|| per right-hand side, up to the distortion."""
+    if embedding.wide:
+        if task.ridge == 0.0:
+            return column_norms(r)
+        inside = lib.solve_triangular(embedding.R, matmul64(lib, A, g), transpose=True)
+        size = (g * g).sum(0)
+        rest = size - (inside * inside).sum(0)  # the difference is lost below rounding of what is subtracted
+        rounding = 8.0 * math.sqrt(task.m) * UNIT + embedding.distortion
+        return ((lib.xp.where(rest > 0, rest, 0.0 * rest) + rounding * size) / task.ridge) ** 0.5
     if embedding.R is not None:
-        return lib.solve_triangular(embedding.R, g, transpose=True)
+        return column_norms(lib.solve_triangular(embedding.R, g, transpose=True))
     if embedding.U is not None:
-        return lib.rmatmul(embedding.U, r)
-    return lib.rmatmul(embedding.V, g) / embedding.s[:, None]
+        return column_norms(lib.rmatmul(embedding.U, r))
+    return column_norms(lib.rmatmul(embedding.V, g) / embedding.s[:, None])
 
 
 def certify(
@@ -197,20 +273,24 @@ def certify(
 ) -> Certificate:
     """Certificate of x : (n,) or (n, r), all operands arrays of `lib`, scaled by the planner.
 
-    `reuse` may hold "gram_factor" (of the algorithm that ran) and "sketch" (of a probe) unless "sketch_used".
+    `reuse` may hold "gram_factor" or "r_factor" and "r_svd" (of the algorithm that ran) and "sketch" (of a probe)
+    unless "sketch_used".
     """
     xp = lib.xp
     B, X = lib.astype(as_columns(b), "float64"), lib.astype(as_columns(x), "float64")
     if not bool(xp.all(xp.isfinite(X))):
         return Certificate("prediction_error", math.inf, math.inf, 1.0, "x is not finite", target, False)
     columns = X.shape[1]
-    tests = _whitened(lib, reuse.get("gram_factor"), task, seed)
-    AW = matmul64(lib, A, X if tests is None else xp.concat([X, tests[1]], axis=1))
-    r = B - AW[:, :columns]
-    pair = None if tests is None else (tests[0], AW[:, columns:], tests[1])
-    g = rmatmul64(lib, A, r) - task.ridge * X
+    wide = task.m < task.n
+    given = _Given.of(lib, reuse, task, seed)
+    AX = matmul64(lib, A, X if given is None or wide else xp.concat([X, given.W], axis=1))
+    r = B - AX[:, :columns]
+    g = rmatmul64(lib, A, r if given is None or not wide else xp.concat([r, given.W], axis=1))
+    if given is not None:
+        given.product = (g if wide else AX)[:, columns:]
+    g = g[:, :columns] - task.ridge * X
     norm_b = column_norms(B)
-    embedding = _embedding(lib, A, task, reuse, seed, confidence, pair)
+    embedding = _embedding(lib, A, task, reuse, seed, confidence, given)
     safe = xp.where(norm_b > 0, norm_b, xp.ones_like(norm_b))
 
     def worst(values: Any) -> float:
@@ -218,12 +298,12 @@ def certify(
         return float(xp.max(values)) if bool(xp.all(xp.isfinite(values))) else math.inf
 
     def measured(r: Any, g: Any) -> tuple[float, float]:
-        size = column_norms(_project(lib, embedding, r, g))
+        size = _projected_norms(lib, A, embedding, r, g, task)
         return worst(size * (1.0 + embedding.distortion)), worst(size)
 
     amplification = _amplification(lib, embedding)
     norm_r = column_norms(r)
-    if embedding.R is not None:
+    if embedding.R is not None and not wide:
         spread = column_norms(embedding.R)
     else:
         spread = xp.ones_like(X[:, 0]) * (evidence.norm_fro or 1.0) / math.sqrt(task.n)
@@ -244,7 +324,7 @@ def certify(
     rank = None if embedding.V is None else embedding.V.shape[1]
     if rank == min(task.m, task.n):
         rank = None
-    outside = _outside_row_space(lib, embedding, X)
+    outside = _outside_row_space(lib, A, embedding, X, task)
     if outside is not None:
         why = f"not of minimum norm: {outside}"
         return Certificate("prediction_error", math.inf, estimate, embedding.confidence, why, target, False, rank)
@@ -252,20 +332,34 @@ def certify(
     return Certificate("prediction_error", bound, estimate, embedding.confidence, method, target, satisfied, rank)
 
 
-def _outside_row_space(lib: Library, embedding: _Embedding, X: Any) -> str | None:
+def _outside_row_space(lib: Library, A: Any, embedding: _Embedding, X: Any, task: Task) -> str | None:
     """Where the solution is not unique: a sentence if X is not the one of minimum norm, which lies in the row space."""
-    if embedding.V is None:
+    if embedding.V is None and (not embedding.wide or task.ridge > 0.0):
         return None
-    rest = column_norms(X - lib.matmul(embedding.V, lib.rmatmul(embedding.V, X)))
     size = column_norms(X)
-    spread = float(embedding.s[0] / embedding.s[-1]) if embedding.s.shape[0] else 1.0
-    allowed = max(1e-8, 100.0 * UNIT * math.sqrt(X.shape[0]) * spread)
-    share = lib.xp.where(size > 0, rest / lib.xp.where(size > 0, size, lib.xp.ones_like(size)), rest)
-    worst = float(lib.xp.max(share))
-    return None if worst <= allowed else f"{worst:.1e} of x is outside the row space of A"
+    if embedding.wide:
+        rest, spread = X, embedding.amplification or 1.0
+    else:
+        rest = X - lib.matmul(embedding.V, lib.rmatmul(embedding.V, X))
+        spread = float(embedding.s[0] / embedding.s[-1]) if embedding.s.shape[0] else 1.0
+    allowed = 100.0 * UNIT * math.sqrt(X.shape[0]) * spread
+    allowed = max(1e-8, allowed, 30.0 * UNIT_ROUNDOFF[task.dtype] * math.sqrt(X.shape[0]))  # x is rounded to its dtype
+
+    def worst() -> float:
+        sizes = lib.xp.where(size > 0, size, lib.xp.ones_like(size))
+        return float(lib.xp.max(lib.xp.where(size > 0, column_norms(rest) / sizes, column_norms(rest))))
+
+    if embedding.wide:  # rest - A'(R'R)^-1 A rest: what lies in the row space shrinks by the distortion each time
+        for _ in range(_PROJECTIONS):
+            rest = rest - rmatmul64(lib, A, lib.cholesky_solve(embedding.R, matmul64(lib, A, rest)))
+            if worst() <= allowed:
+                return None
+    return None if worst() <= allowed else f"{worst():.1e} of x is outside the row space of A"
 
 
 def _amplification(lib: Library, embedding: _Embedding) -> float:
+    if embedding.wide:
+        return 1.0
     if embedding.amplification is not None:
         return embedding.amplification
     if embedding.R is not None:
@@ -275,29 +369,52 @@ def _amplification(lib: Library, embedding: _Embedding) -> float:
     return float(embedding.s[0] / embedding.s[-1]) if embedding.s.shape[0] else 0.0
 
 
-def margin(task: Task, has_gram_factor: bool) -> float:
+def leaves_factor(task: Task, evidence: Evidence, algorithm: str, backend: str, dtype: str) -> bool:
+    """Whether the algorithm is going to leave a factor that passes the test."""
+    if dtype != "float64":
+        return False
+    if algorithm == "normal_equations":
+        return True
+    if task.m < task.n and algorithm == "householder_qr" and task.ridge == 0.0:
+        return True
+    if task.m < task.n or algorithm not in ("householder_qr", "randomized_cholesky_qr", "svd"):
+        return False
+    if algorithm == "svd":
+        return backend != "numpy"
+    condition = min(evidence.condition.median, evidence.scaled_condition.median)
+    return 8.0 * UNIT * task.n * condition < _TRUSTED
+
+
+def margin(task: Task, leaves_factor: bool) -> float:
     """Bound over error to expect: the distortion, and the mean of 1 / sigma over the singular values of SU."""
     rows = sketch_rows(task)
-    if has_gram_factor or not rows:
+    if leaves_factor or not rows:
         return 1.05
     q = math.sqrt(task.n / rows)
     return (1.0 + q + 3.0 / math.sqrt(rows)) / math.sqrt(1.0 - q * q)
 
 
-def work(task: Task, evidence: Evidence, backend: str, has_gram_factor: bool, has_sketch: bool) -> Work:
-    """Two passes over A, and an embedding unless one is at hand."""
+def work(task: Task, evidence: Evidence, backend: str, leaves_factor: bool, has_sketch: bool) -> Work:
+    """Two passes over A, and an embedding unless the algorithm leaves one or a probe has."""
     k = Calls(backend, "float64")
     m, n, r = task.m, task.n, max(1, task.nrhs)
+    q, wide = min(m, n), m < n
+    tests = _TEST_VECTORS if leaves_factor else 0
+    forward, back = (r, r + tests) if wide else (r + tests, r)
     calls: list[KernelCall] = [
-        k("gemm", m, r + (_TEST_VECTORS if has_gram_factor else 0), n),
-        k("gemm", n, r, m) if r > 1 else k("gemv_t", m, n),
+        k("gemm", m, forward, n) if forward > 1 else k("gemv", m, n),
+        k("gemm", n, back, m) if back > 1 else k("gemv_t", m, n),
     ]
-    calls += [k("trsm", n, n), k("trsm", n, r)]
+    if leaves_factor:
+        calls += [k("trsm", q, min(q, _EXACT_INVERSE)), k("trsm", q, r)]
+        peak = 8.0 * (m * (3 * r + _TEST_VECTORS) + n * (2 * r + _TEST_VECTORS) + 4 * q * q)
+        if wide:
+            calls += [k("gemv", m, n, count=1.0 * r), k("gemv_t", m, n, count=1.0 * r)]
+        return Work(tuple(calls), peak)
+    calls += [k("trsm", n, min(n, _EXACT_INVERSE)), k("trsm", n, r)]
     peak = 8.0 * (m * (3 * r + _TEST_VECTORS) + 4 * n * n + n * r)
     rows = sketch_rows(task)
-    if has_gram_factor:
-        return Work(tuple(calls), peak)
-    if m < n and task.ridge == 0.0:
+    if wide and task.ridge == 0.0:
         calls.append(k("gesdd", m, n))
         peak += 8.0 * 3 * m * n
     elif not rows:

@@ -53,11 +53,16 @@ def _residual_by_blocks(lib: Library, A: Any, U: Any, scaled_Vh: Any, mean: Any)
     return math.sqrt(total)
 
 
-def _departure(lib: Library, Q: Any) -> float:
-    """||Q'Q - I||_F, from the upper triangle of Q'Q."""
-    G = lib.gram(Q)
+def _departure(lib: Library, G: Any) -> float:
+    """||G - I||_F, from the upper triangle of G = Q'Q."""
     above, diagonal = lib.xp.triu(G, k=1), lib.xp.linalg.diagonal(G) - 1.0
     return math.sqrt(2.0 * float((above * above).sum()) + float((diagonal * diagonal).sum()))
+
+
+def _energy_of_product(lib: Library, left: Any, right: Any, s: Any) -> float:
+    """||U S Vh||_F^2 from the upper triangles of U'U and Vh Vh': ||s||^2 only as far as the factors are orthonormal."""
+    weighted = lib.xp.triu(left) * lib.xp.triu(right) * (s[:, None] * s[None, :])
+    return 2.0 * float(weighted.sum()) - float(lib.xp.linalg.diagonal(weighted).sum())
 
 
 def certify(
@@ -80,19 +85,22 @@ def certify(
     if mean is not None or task.dtype != "float64":  # ||A||^2 - m ||mean||^2 cancels; sums in float32 are inexact
         norm_fro = _residual_by_blocks(lib, A, U[:, :0], scaled_Vh[:0], mean)
     delta = 1.0 - confidence
+    left, right = lib.gram(U), lib.gram(Vh.T)
     seen = _seen_range(lib, A, outcome, task, mean, seed)
-    energy = None if seen is None else _residual_energy(lib, seen, U, Vh, s, norm_fro)
+    own = _energy_of_product(lib, left, right, s)
+    energy = None if seen is None else _residual_energy(lib, seen, U, Vh, s, norm_fro, own)
     if energy is not None and energy > _resolved(target or task.target or 1e-12) * norm_fro**2:
         estimate, method, sure = math.sqrt(energy), "residual from the range found, checked by test vectors", confidence
+        cancelled = math.sqrt(energy + 16.0 * UNIT * norm_fro**2) - estimate
     else:
         estimate = _residual_by_blocks(lib, A, U, scaled_Vh, mean)
-        method, sure = "residual formed by blocks", 1.0
-    rounding = 4.0 * UNIT * norm_fro
+        method, sure, cancelled = "residual formed by blocks", 1.0, 0.0
+    rounding = 4.0 * UNIT * norm_fro + cancelled
     bound = estimate * (1.0 + 1e-13) + rounding
     if norm_fro == 0.0:
         good = not bool(lib.xp.any(s != 0))
         return _certificate(0.0 if good else math.inf, 0.0, 1.0, "A is zero", target)
-    departure = max(_departure(lib, U), _departure(lib, Vh.T)) if s.shape[0] else 0.0
+    departure = max(_departure(lib, left), _departure(lib, right)) if s.shape[0] else 0.0
     if not departure < 1e2 * UNIT_ROUNDOFF[task.dtype] * max(task.m, task.n):
         return _certificate(math.inf, departure, sure, "the factors are not orthonormal", target)
     if task.rank is None:
@@ -141,7 +149,7 @@ def _seen_range(lib: Library, A: Any, outcome: Outcome, task: Task, mean: Any, s
     products = Products(lib.astype(A, "float64"), lib, means, found is not None and found.transposed)
     Q = lib.astype(lib.asarray(outcome.value[0] if found is None else found.Q), "float64")
     B = None if found is None or found.Q.dtype != Q.dtype else lib.asarray(found.B)
-    if _departure(lib, Q) > 1e-12 * Q.shape[1]:
+    if _departure(lib, lib.gram(Q)) > 1e-12 * Q.shape[1]:
         Q, B = orthonormalize(lib, Q)[0], None
     if B is None or not _is_compressed(lib, products, Q, B, seed):
         B = products.rmatmul(Q).T
@@ -153,8 +161,10 @@ def _resolved(target: float) -> float:
     return max(1e-9, 1e-12 / target)
 
 
-def _residual_energy(lib: Library, seen: _SeenRange, U: Any, Vh: Any, s: Any, norm_fro: float) -> float | None:
-    """||A||_F^2 - 2 <U'A, S Vh> + ||s||^2 with U'A = (U'Q) B; None where U does not lie in the span of Q."""
+def _residual_energy(
+    lib: Library, seen: _SeenRange, U: Any, Vh: Any, s: Any, norm_fro: float, own: float
+) -> float | None:
+    """||A||_F^2 - 2 <U'A, S Vh> + ||U S Vh||_F^2 (`own`), U'A = (U'Q) B; None where U is not in the span of Q."""
     left, right = (Vh.T, U.T) if seen.products.transposed else (U, Vh)
     coordinates = lib.rmatmul(seen.Q, left)
     outside = left - lib.matmul(seen.Q, coordinates)
@@ -162,7 +172,7 @@ def _residual_energy(lib: Library, seen: _SeenRange, U: Any, Vh: Any, s: Any, no
         return None
     inner = lib.rmatmul(coordinates, seen.B)
     cross = float((inner * (s[:, None] * right)).sum())
-    return norm_fro**2 - 2.0 * cross + float((s * s).sum())
+    return norm_fro**2 - 2.0 * cross + own
 
 
 def _best_error_from_below(

@@ -21,20 +21,21 @@ def row_blocks(A: Any, itemsize: int = 8) -> list[slice]:
     return [slice(i, min(i + step, m)) for i in range(0, m, step)]
 
 
-def _is_double(A: Any) -> bool:
+def is_double(A: Any) -> bool:
+    """Whether A is a float64 array."""
     return getattr(A.dtype, "char", "") == "d" or "float64" in str(A.dtype)
 
 
 def matmul64(lib: Library, A: Any, X: Any) -> Any:
     """A X in float64; X is float64."""
-    if _is_double(A):
+    if is_double(A):
         return lib.matmul(A, X)
     return lib.xp.concat([lib.matmul(lib.astype(A[rows], "float64"), X) for rows in row_blocks(A)], axis=0)
 
 
 def rmatmul64(lib: Library, A: Any, Y: Any) -> Any:
     """A' Y in float64; Y is float64."""
-    if _is_double(A):
+    if is_double(A):
         return lib.rmatmul(A, Y)
     total: Any = 0.0
     for rows in row_blocks(A):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,10 @@ from ..certificate import Certificate
 from ..problems import Problem
 
 
+def _nothing(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeStep:
     """One probe the planner may run.
@@ -26,16 +30,21 @@ class ProbeStep:
     name : str
     applies : callable (task, evidence) -> bool
         Whether it can find anything here.
-    work : callable (task, evidence) -> Work
-    run : callable (A, b, task, evidence) -> (Task, Evidence, by_products)
+    work : callable (task, evidence, backend) -> Work
+        `backend` names the library that the next computation will probably use ("scipy" or "torch", or the operands'
+        own off the CPU): switching between libraries costs time.
+    run : callable (A, b, task, evidence, backend) -> (Task, Evidence, by_products)
+    outcomes : callable (task, evidence) -> sequence of (probability, Evidence)
+        What it may find; what is missing to probability one is finding nothing of use.
     always : bool
         Run it without asking what it is worth (it costs next to nothing, or later steps rely on it).
     """
 
     name: str
     applies: Callable[[Task, Evidence], bool]
-    work: Callable[[Task, Evidence], Work]
-    run: Callable[[Any, Any, Task, Evidence], tuple[Task, Evidence, dict[str, Any]]]
+    work: Callable[[Task, Evidence, str], Work]
+    run: Callable[[Any, Any, Task, Evidence, str], tuple[Task, Evidence, dict[str, Any]]]
+    outcomes: Callable[[Task, Evidence], Sequence[tuple[float, Evidence]]] = _nothing
     always: bool = False
 
 
@@ -65,12 +74,24 @@ class Kind(ABC):
         """The problem in a few words for a person."""
 
     @abstractmethod
-    def small(self, task: Task) -> bool:
-        """Whether LAPACK solves it in about the time that planning would take."""
+    def at_once(self, task: Task, A: Any) -> Sequence[tuple[Algorithm, Any]]:
+        """What is run, in order, without planning: where that takes about as long as planning would. Else empty."""
 
-    @abstractmethod
-    def small_default(self, task: Task) -> tuple[Algorithm, Any]:
-        """The deterministic algorithm, with options, that small problems are given."""
+    def setting(self, name: str, task: Task) -> tuple[Algorithm, Any]:
+        """The algorithm `name` with the options it has on the library that small problems are best solved with.
+
+        Raises
+        ------
+        LookupError
+            If the registry does not have it.
+        """
+        backend = "scipy" if task.device == "cpu" and task.library != "cupy" else task.library
+        for algorithm in self.algorithms:
+            if algorithm.name == name:
+                for options in algorithm.options(task, Evidence()):
+                    if options.backend == backend and options.dtype == task.dtype:
+                        return algorithm, options
+        raise LookupError(f"the registry has no {name} for {self.name} on {backend}")
 
     def known(self, task: Task, evidence: Evidence) -> Evidence:
         """The evidence with what follows from the statement of the problem alone."""
@@ -85,10 +106,6 @@ class Kind(ABC):
         """The error that LAPACK's default would leave: the target when the budget names none."""
 
     @abstractmethod
-    def favourable(self, task: Task, evidence: Evidence) -> Evidence:
-        """Evidence at its most encouraging: what the probes not yet run might find."""
-
-    @abstractmethod
     def certify_work(
         self, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any, ready: frozenset[str]
     ) -> Work:
@@ -98,7 +115,7 @@ class Kind(ABC):
         """Whether what a probe left behind is of use once `algorithm` is chosen; else its memory is freed."""
         return True
 
-    def margin(self, task: Task, algorithm: Algorithm, ready: frozenset[str]) -> float:
+    def margin(self, task: Task, evidence: Evidence, algorithm: Algorithm, ready: frozenset[str]) -> float:
         """Certified bound over true error, as far as it can be foreseen: algorithms aim at target / margin."""
         return 1.0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,19 +12,52 @@ from ...primitives.algorithm import Algorithm, Outcome
 from ...primitives.evidence import Evidence
 from ...primitives.interval import Interval
 from ...primitives.kernels._library import Library
+from ...primitives.least_squares import normal_equations
 from ...primitives.task import Task
 from ...primitives.work import Work
-from ...probes import sketched_least_squares
+from ...probes import sampled_rows, sketched_least_squares
 from ..certificate import Certificate
 from ..certify import least_squares as certificate
 from ..problems import LeastSquares, Problem
 from ._base import Kind, ProbeStep, interval_or, times_power_of_two
 
-_SMALL_FLOPS = 1e8
+_SMALL_FLOPS = 1e8  # below so many an SVD takes about as long as planning
+_GRAM_AT_ONCE = 4e8  # m n min(m, n) below which the normal equations do: they show at once whether they work
+_ROWS_PER_COLUMN = 20  # below this a sample of rows costs too large a share of the Gram matrix
+_WORTH_A_LOOK, _LOOK_FROM = 40, 2e7  # rows per column, and flops, from which looking first is nearly free
+# Condition numbers (columns scaled) that people bring: a prior, where nothing has been seen of the matrix.
+UNSEEN = Interval(1e4, 1.0, 1e12)
+_GOOD, _BAD = Interval(1e3, 50.0, 2e4), Interval(1e10, 1e8, 1e14)  # what a look at the matrix may find
+_SKETCH_TELLS = 0.6  # how often knowing the residual and having the sketch is of use
 
 
-def _sketch(A: Any, b: Any, task: Task, evidence: Evidence) -> tuple[Task, Evidence, dict[str, Any]]:
-    evidence, by_products = sketched_least_squares.run(A, b, task, evidence)
+def _rows(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tuple[Task, Evidence, dict[str, Any]]:
+    return task, sampled_rows.run(A, task, evidence, backend=backend), {}
+
+
+def _conditions(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
+    """A condition number that the normal equations stand, or not."""
+    bad = evidence.condition.probability_above(normal_equations.limit("float64"))
+    return [
+        (1.0 - bad, replace(evidence, condition=_GOOD, scaled_condition=_GOOD)),
+        (bad, replace(evidence, condition=_BAD, scaled_condition=_BAD)),
+    ]
+
+
+def _sketched_outcomes(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
+    seen = replace(
+        evidence,
+        residual=Interval(0.1, 0.05, 0.2),
+        solution=Interval(1.0, 0.5, 2.0),
+        coherence=Interval(2.0, 1.0, 4.0),
+    )
+    open_question = seen.condition.low < normal_equations.limit("float64") < seen.condition.high
+    found = _conditions(task, seen) if open_question else [(1.0, seen)]
+    return [(_SKETCH_TELLS * chance, known) for chance, known in found]
+
+
+def _sketch(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tuple[Task, Evidence, dict[str, Any]]:
+    evidence, by_products = sketched_least_squares.run(A, b, task, evidence, backend=backend)
     return task, evidence, by_products
 
 
@@ -42,10 +75,23 @@ class LeastSquaresKind(Kind):
     def probes(self) -> tuple[ProbeStep, ...]:
         return (
             ProbeStep(
+                "rows",
+                lambda t, e: (
+                    t.n >= 2
+                    and t.m >= _ROWS_PER_COLUMN * t.n + 256
+                    and e.residual is None
+                    and e.condition.low < normal_equations.limit("float64") < e.condition.high
+                ),
+                lambda t, e, backend: sampled_rows.work(t, backend),
+                _rows,
+                _conditions,
+            ),
+            ProbeStep(
                 "sketch",
                 lambda t, e: t.m > t.n and t.n >= 2 and e.residual is None,
-                lambda t, e: sketched_least_squares.work(t),
+                lambda t, e, backend: sketched_least_squares.work(t, backend),
                 _sketch,
+                _sketched_outcomes,
             ),
         )
 
@@ -63,27 +109,33 @@ class LeastSquaresKind(Kind):
         ridge = f", ridge {task.ridge:g}" if task.ridge else ""
         return f"least squares {task.m} x {task.n}{columns}{ridge}, {task.dtype} ({task.library})"
 
-    def small(self, task: Task) -> bool:
+    def at_once(self, task: Task, A: Any) -> Sequence[tuple[Algorithm, Any]]:
         small, large = sorted((task.m, task.n))
-        return 4.0 * large * small**2 + 10.0 * small**3 < _SMALL_FLOPS
+        if float(task.m) * task.n * small > _GRAM_AT_ONCE or small == 0:
+            return ()
+        tiny = 4.0 * large * small**2 + 10.0 * small**3 < _SMALL_FLOPS
+        names = ["normal_equations"] * self._gram_may_do(task, A) + ["svd"] * tiny
+        return [self.setting(name, task) for name in names]
 
-    def small_default(self, task: Task) -> tuple[Algorithm, Any]:
-        backend = "scipy" if task.device == "cpu" and task.library != "cupy" else task.library
-        for algorithm in self.algorithms:
-            if algorithm.safe and algorithm.name == "svd":
-                for options in algorithm.options(task, Evidence()):
-                    if options.backend == backend and options.dtype == task.dtype:
-                        return algorithm, options
-        raise LookupError(f"the registry has no SVD least squares on {backend}")
+    @staticmethod
+    def _gram_may_do(task: Task, A: Any) -> bool:
+        """Unless a look at a few rows, where that costs next to nothing, shows that the Gram matrix is singular."""
+        if task.m < _WORTH_A_LOOK * task.n or float(task.m) * task.n**2 < _LOOK_FROM or task.n < 2:
+            return True
+        seen = sampled_rows.run(A, task, Evidence()).condition
+        return seen.median < normal_equations.limit("float64")
 
     def known(self, task: Task, evidence: Evidence) -> Evidence:
-        # The singular values of [A; sqrt(ridge) I] lie between sqrt(ridge) and sqrt(||A||^2 + ridge).
+        if evidence.condition.high < math.inf or evidence.scaled_condition.high < math.inf:
+            return evidence
         if task.ridge <= 0.0 or evidence.norm_fro is None:
-            return evidence
+            return replace(evidence, condition=UNSEEN, scaled_condition=UNSEEN)
+        # The singular values of [A; sqrt(ridge) I] lie between sqrt(ridge) and sqrt(||A||^2 + ridge).
         most = math.hypot(evidence.norm_fro, math.sqrt(task.ridge)) / math.sqrt(task.ridge)
-        if not most < 1.0 / task.unit_roundoff:
-            return evidence
-        return replace(evidence, condition=Interval(max(1.0, 0.3 * most), 1.0, most))
+        if not most < UNSEEN.high:
+            return replace(evidence, condition=UNSEEN, scaled_condition=UNSEEN)
+        bounded = Interval(min(max(1.0, 0.3 * most), UNSEEN.median), 1.0, most)
+        return replace(evidence, condition=bounded, scaled_condition=bounded)
 
     def floor(self, task: Task, evidence: Evidence) -> float:
         moved = evidence.solution.low if evidence.solution is not None else 0.0
@@ -94,24 +146,14 @@ class LeastSquaresKind(Kind):
         condition = min(evidence.condition.median, 1.0 / task.unit_roundoff)
         return min(0.5, 20.0 * task.unit_roundoff * (1.0 + moved + condition * residual))
 
-    def favourable(self, task: Task, evidence: Evidence) -> Evidence:
-        return replace(
-            evidence,
-            condition=Interval(30.0, 10.0, 100.0),
-            scaled_condition=Interval(30.0, 10.0, 100.0),
-            residual=Interval(0.1, 0.05, 0.2),
-            solution=Interval(1.0, 0.5, 2.0),
-            coherence=Interval(2.0, 1.0, 4.0),
-        )
-
     def certify_work(
         self, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any, ready: frozenset[str]
     ) -> Work:
-        gram = algorithm.name == "normal_equations" and task.dtype == "float64"
-        return certificate.work(task, evidence, options.backend, gram, "sketch" in ready and not algorithm.randomized)
+        factor = certificate.leaves_factor(task, evidence, algorithm.name, options.backend, options.dtype)
+        return certificate.work(task, evidence, options.backend, factor, "sketch" in ready and not algorithm.randomized)
 
-    def margin(self, task: Task, algorithm: Algorithm, ready: frozenset[str]) -> float:
-        return certificate.margin(task, algorithm.name == "normal_equations" and task.dtype == "float64")
+    def margin(self, task: Task, evidence: Evidence, algorithm: Algorithm, ready: frozenset[str]) -> float:
+        return certificate.margin(task, certificate.leaves_factor(task, evidence, algorithm.name, "scipy", task.dtype))
 
     def certify(
         self, lib: Library, A: Any, b: Any, outcome: Outcome, task: Task, evidence: Evidence, *,

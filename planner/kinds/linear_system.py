@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,9 +22,12 @@ from ..problems import LinearSystem, Problem
 from ._base import Kind, ProbeStep, times_power_of_two
 
 _SMALL_FLOPS = 4e8
+_WELL_CONDITIONED = 0.6  # how often a matrix is conditioned well enough for float32 factors
+_GOOD, _BAD = Interval(30.0, 10.0, 100.0), Interval(1e10, 1e9, math.inf)
+_WORTH_A_LOOK = 48  # order from which Cholesky saves more than looking whether A is symmetric takes
 
 
-def _structure(A: Any, b: Any, task: Task, evidence: Evidence) -> tuple[Task, Evidence, dict[str, Any]]:
+def _structure(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tuple[Task, Evidence, dict[str, Any]]:
     evidence, task, by_products = structure.run(A, task, evidence)
     mismatch = by_products.pop("mismatch", None)
     if mismatch is not None:
@@ -32,8 +35,10 @@ def _structure(A: Any, b: Any, task: Task, evidence: Evidence) -> tuple[Task, Ev
     return task, evidence, by_products
 
 
-def _conditioning(A: Any, b: Any, task: Task, evidence: Evidence) -> tuple[Task, Evidence, dict[str, Any]]:
-    evidence, by_products = conditioning.run(A, task, evidence)
+def _conditioning(
+    A: Any, b: Any, task: Task, evidence: Evidence, backend: str
+) -> tuple[Task, Evidence, dict[str, Any]]:
+    evidence, by_products = conditioning.run(A, task, evidence, backend=backend)
     if by_products.pop("indefinite", False):
         if task.structure == "spd":
             raise DeclarationMismatch(
@@ -43,6 +48,13 @@ def _conditioning(A: Any, b: Any, task: Task, evidence: Evidence) -> tuple[Task,
             )
         task = replace(task, structure="indefinite")
     return task, evidence, by_products
+
+
+def _outcomes(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
+    return [
+        (_WELL_CONDITIONED, replace(evidence, condition=_GOOD, small_fraction=0.0)),
+        (1.0 - _WELL_CONDITIONED, replace(evidence, condition=_BAD, small_fraction=0.3)),
+    ]
 
 
 class LinearSystemKind(Kind):
@@ -58,7 +70,7 @@ class LinearSystemKind(Kind):
     @property
     def probes(self) -> tuple[ProbeStep, ...]:
         return (
-            ProbeStep("structure", lambda t, e: True, lambda t, e: structure.work(t), _structure, always=True),
+            ProbeStep("structure", lambda t, e: True, lambda t, e, backend: structure.work(t), _structure, always=True),
             ProbeStep(
                 "conditioning",
                 lambda t, e: (
@@ -67,8 +79,9 @@ class LinearSystemKind(Kind):
                     and t.structure in ("general", "symmetric", "spd", "indefinite")
                     and t.n >= 200
                 ),
-                lambda t, e: conditioning.work(t),
+                lambda t, e, backend: conditioning.work(t, backend=backend),
                 _conditioning,
+                _outcomes,
             ),
         )
 
@@ -85,27 +98,17 @@ class LinearSystemKind(Kind):
         columns = "" if task.nrhs == 1 else f", {task.nrhs} right-hand sides"
         return f"linear system {task.n} x {task.n}{columns}, {task.dtype} ({task.library})"
 
-    def small(self, task: Task) -> bool:
-        return 2.0 / 3.0 * task.n**3 + 2.0 * task.n**2 * task.nrhs < _SMALL_FLOPS
-
-    def small_default(self, task: Task) -> tuple[Algorithm, Any]:
-        wanted = "cholesky" if task.structure == "spd" else "lu"
-        backend = "scipy" if task.device == "cpu" and task.library != "cupy" else task.library
-        for algorithm in self.algorithms:
-            if algorithm.name == wanted:
-                for options in algorithm.options(task, Evidence()):
-                    if options.backend == backend and options.dtype == task.dtype:
-                        return algorithm, options
-        raise LookupError(f"the registry has no {wanted} on {backend}")
+    def at_once(self, task: Task, A: Any) -> Sequence[tuple[Algorithm, Any]]:
+        if 2.0 / 3.0 * task.n**3 + 2.0 * task.n**2 * task.nrhs >= _SMALL_FLOPS:
+            return ()
+        spd = task.structure == "spd" or (task.n >= _WORTH_A_LOOK and structure.may_be_spd(A))
+        return [self.setting(name, task) for name in (("cholesky",) if spd else ()) + ("lu",)]
 
     def floor(self, task: Task, evidence: Evidence) -> float:
         return task.unit_roundoff
 
     def lapack_target(self, task: Task, evidence: Evidence) -> float:
         return (10.0 + max(4.0 * math.sqrt(task.n), 0.3 * task.n)) * task.unit_roundoff
-
-    def favourable(self, task: Task, evidence: Evidence) -> Evidence:
-        return replace(evidence, condition=Interval(30.0, 10.0, 100.0), scaled_condition=Interval(30.0, 10.0, 100.0))
 
     def keeps(self, by_product: str, algorithm: str) -> bool:
         return by_product != "A32" or algorithm.startswith("mixed")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,11 +19,22 @@ from ..problems import LowRank, Problem
 from ._base import Kind, ProbeStep, times_power_of_two
 
 _SMALL_FLOPS = 2e8
+_KRYLOV_AT_ONCE = 1.2e6  # entries up to which planning takes longer than a space of small rank
+_LOOSE, _LOW = 1e-3, 0.06  # accuracy and share of the directions that such a space is likely to do for
+_DECAYS = 0.6  # how often singular values fall fast enough for a sketch
 
 
-def _range(A: Any, b: Any, task: Task, evidence: Evidence) -> tuple[Task, Evidence, dict[str, Any]]:
-    evidence, by_products = range_sketch.run(A, None, task, evidence)
+def _range(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tuple[Task, Evidence, dict[str, Any]]:
+    evidence, by_products = range_sketch.run(A, None, task, evidence, backend=backend)
     return task, evidence, by_products
+
+
+def _outcomes(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
+    """Singular values that fall by 0.7 each."""
+    count, ratio = min(max(1, min(task.m, task.n) // 4), 200), 0.7
+    first = ((evidence.norm_fro or 1.0) ** 2 * (1.0 - ratio**2)) ** 0.5
+    values = tuple(first * ratio**j for j in range(count))
+    return [(_DECAYS, replace(evidence, singular_values=values, tail_energy=0.0))]
 
 
 class LowRankKind(Kind):
@@ -44,8 +55,9 @@ class LowRankKind(Kind):
                 lambda t, e: (
                     not e.singular_values and min(t.m, t.n) >= 32 and (t.rank is None or t.rank < 0.5 * min(t.m, t.n))
                 ),
-                lambda t, e: range_sketch.work(t),
+                lambda t, e, backend: range_sketch.work(t, backend),
                 _range,
+                _outcomes,
             ),
         )
 
@@ -63,17 +75,15 @@ class LowRankKind(Kind):
         center = ", centered" if task.center else ""
         return f"low rank ({what}) of {task.m} x {task.n}{center}, {task.dtype} ({task.library})"
 
-    def small(self, task: Task) -> bool:
-        return 12.0 * task.m * task.n * min(task.m, task.n) < _SMALL_FLOPS
-
-    def small_default(self, task: Task) -> tuple[Algorithm, Any]:
-        backend = "scipy" if task.device == "cpu" and task.library != "cupy" else task.library
-        for algorithm in self.algorithms:
-            if algorithm.safe:
-                for options in algorithm.options(task, Evidence()):
-                    if options.backend == backend and options.dtype == task.dtype:
-                        return algorithm, options
-        raise LookupError(f"the registry has no SVD on {backend}")
+    def at_once(self, task: Task, A: Any) -> Sequence[tuple[Algorithm, Any]]:
+        small = min(task.m, task.n)
+        if 12.0 * task.m * task.n * small < _SMALL_FLOPS:
+            return [self.setting("svd", task)]
+        # A few products with A show whether a small space holds most of it: block Krylov gives up early where not.
+        loose = task.target >= _LOOSE and (task.rank is None or task.rank <= _LOW * small)
+        if loose and task.m * task.n <= _KRYLOV_AT_ONCE:
+            return [self.setting("block_krylov", task)]
+        return ()
 
     def floor(self, task: Task, evidence: Evidence) -> float:
         return task.unit_roundoff
@@ -83,21 +93,12 @@ class LowRankKind(Kind):
             return 1e-8 if task.dtype == "float64" else 1e-4
         return 8.0 * task.unit_roundoff * min(task.m, task.n) ** 0.5
 
-    def favourable(self, task: Task, evidence: Evidence) -> Evidence:
-        count = max(1, min(task.m, task.n) // 4)
-        total = (evidence.norm_fro or 1.0) ** 2
-        ratio = 0.7
-        first = (total * (1.0 - ratio**2)) ** 0.5
-        return replace(
-            evidence, singular_values=tuple(first * ratio**j for j in range(min(count, 200))), tail_energy=0.0
-        )
-
     def certify_work(
         self, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any, ready: frozenset[str]
     ) -> Work:
         return certificate.work(task, evidence, algorithm, options)
 
-    def margin(self, task: Task, algorithm: Algorithm, ready: frozenset[str]) -> float:
+    def margin(self, task: Task, evidence: Evidence, algorithm: Algorithm, ready: frozenset[str]) -> float:
         # The bound on the best error from a range is loose by a few times the excess that is to be certified.
         return 3.0 if task.rank is not None and algorithm.randomized else 1.0
 

@@ -24,6 +24,7 @@ from ..interval import Interval
 from ..task import UNIT_ROUNDOFF, Task
 
 _SOLUTION_UNKNOWN = 2.0  # ||A|| ||x*|| / ||b|| of a smooth problem
+_SOLUTION_MOST = 1e4  # and hardly ever more: b would have to be next to orthogonal to all that A does well
 _RESIDUAL_UNKNOWN = 0.3
 
 
@@ -67,10 +68,10 @@ def residual_of(task: Task, evidence: Evidence) -> Interval:
 
 
 def solution_of(evidence: Evidence) -> Interval:
-    """||A|| ||x*|| / ||b||; anything up to the condition number where no probe has looked."""
+    """||A|| ||x*|| / ||b||, at most the condition number; where no probe has looked, up to what that probably is."""
     if evidence.solution is not None:
         return evidence.solution
-    return Interval(_SOLUTION_UNKNOWN, 0.1, max(_SOLUTION_UNKNOWN, evidence.condition.high))
+    return Interval(_SOLUTION_UNKNOWN, 0.1, max(_SOLUTION_UNKNOWN, min(evidence.condition.median, _SOLUTION_MOST)))
 
 
 def condition_of(task: Task, evidence: Evidence, columns_scaled: bool = True) -> Interval:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from ..kernels._library import Library
 from ..task import ITEMSIZE, Task
 from ..work import Calls, KernelCall
@@ -14,6 +16,7 @@ Array = Any
 
 PASS_BLOCK = 1 << 19  # entries of a block that is read twice: 4 MiB of float64; smaller ones wake threads too often
 CAST_BLOCK = 1 << 20  # entries of a block that is copied
+_POWER_STEPS, _INVERSE_STEPS = 2, 3
 
 
 # -- passes over A ---------------------------------------------------------------------------------------------------
@@ -116,6 +119,35 @@ def stacked_shape(task: Task) -> tuple[int, int]:
     return (m, n + m) if m < n else (m + n, n)
 
 
+# -- condition -------------------------------------------------------------------------------------------------------
+
+
+def scaled_condition(lib: Library, R: Array, scale: Array) -> float:
+    """Condition number of R D^-1, D = diag(`scale`), from a few steps of power and inverse iteration; inf if singular.
+
+    Within a factor of about two, from below before a correction of 1.5 (Kuczynski and Wozniakowski 1992, as in
+    `_sketched.extreme_singular_values`, which is sharper and costs more).
+    """
+    xp, n = lib.xp, R.shape[0]
+    if not bool(xp.all(scale > 0.0)) or not bool(xp.all(xp.linalg.diagonal(R) != 0.0)):
+        return math.inf
+    start = np.random.Generator(np.random.Philox(key=n)).standard_normal(n)
+    v = lib.asarray(start / np.linalg.norm(start), str(R.dtype).rpartition(".")[2])
+    inverse = largest = 0.0
+    w = v
+    for _ in range(_POWER_STEPS):
+        w = lib.rmatmul(R, lib.matmul(R, w / scale)) / scale
+        largest = float(xp.sqrt(xp.sum(w * w)))
+        w = w / largest
+    for _ in range(_INVERSE_STEPS):
+        v = scale * lib.solve_triangular(R, lib.solve_triangular(R, scale * v, transpose=True))
+        inverse = float(xp.sqrt(xp.sum(v * v)))
+        if not 0.0 < inverse < math.inf:
+            return math.inf
+        v = v / inverse
+    return max(1.0, 1.5 * math.sqrt(largest * inverse))
+
+
 # -- counting --------------------------------------------------------------------------------------------------------
 
 
@@ -134,6 +166,11 @@ def product_transpose(k: Calls, task: Task, count: float = 1.0, rows: int | None
 def gradient_calls(k: Calls, task: Task, count: float) -> tuple[KernelCall, ...]:
     """`count` calls of `gradient` with an x. Blocks still in cache save little: it takes what two passes do."""
     return () if count <= 0.0 else (product(k, task, count), product_transpose(k, task, count))
+
+
+def condition_calls(k: Calls, n: int) -> tuple[KernelCall, ...]:
+    """Kernel calls of `scaled_condition`."""
+    return k("gemv", n, n, count=2.0 * _POWER_STEPS), k("trsm", n, 1, count=2.0 * _INVERSE_STEPS)
 
 
 def gradient_entries(task: Task) -> float:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Array = Any
 
-EXACT_BELOW = 128  # order up to which all singular values are cheaper than a Lanczos iteration
+EXACT_BELOW = 40  # order up to which all singular values are cheaper than a Lanczos iteration
 LANCZOS_STEPS = 12
 
 

@@ -5,6 +5,10 @@ solution of minimum norm. Scaling columns by powers of two changes neither the r
 that of its Cholesky factor, so that the condition number after the columns are scaled to one length is what counts
 (van der Sluis 1969; Higham 2002, ch. 10), without scaling anything.
 
+The Cholesky factor shows that condition number at the price of a few triangular solves. It decides how many corrections
+the target needs, and whether the method can work at all: so nothing need be known before, and where nothing is, the
+attempt itself is the cheapest way to learn it.
+
 Cost: m n^2 + n^3 / 3 flops; 2 passes over A and one more per correction; about 3 n^2 numbers of memory.
 Guarantee: none by itself. With K the condition number, the error starts at u K ||A|| ||x|| / ||b||, and each
 correction contracts it by about u K^2, down to the level of a backward-stable method; Cholesky fails near K = u^(-1/2).
@@ -14,9 +18,8 @@ of the method of seminormal equations, Linear Algebra Appl. 88/89 (1987), 31-48.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..algorithm import Algorithm, Breakdown, Outcome
@@ -25,6 +28,7 @@ from ..evidence import Evidence
 from ..interval import Interval
 from ..kernels import library
 from ..kernels._library import Library
+from ..norms import column_norms
 from ..task import UNIT_ROUNDOFF, Task
 from ..work import Calls, Work
 from ._rounding import (
@@ -38,6 +42,7 @@ from ._rounding import (
 from ._shared import (
     CAST_BLOCK,
     block_rows,
+    condition_calls,
     gradient,
     gradient_calls,
     gradient_entries,
@@ -45,106 +50,167 @@ from ._shared import (
     plus_ridge,
     product,
     product_transpose,
+    scaled_condition,
     size,
 )
 
 Array = Any
 
 # Medians of what was measured: the error before corrections in units of u K ||A|| ||x|| / ||b||, and the contraction
-# of each correction in units of u K^2.
-START, CONTRACTION = 0.3, 0.3
+# of each correction in units of u K^2; 95 % of cases stay below PESSIMISM times that.
+START, CONTRACTION, PESSIMISM = 0.3, 0.3, 6.0
+MOST_CORRECTIONS = 3
+AIM = 0.3  # corrections stop where the error is forecast to be so far below the target
 SQUARES = {"scipy": 2.1, "numpy": 5.2, "torch": 3.2}  # how many matrices of order n are held at the peak
 LOST = 16.0  # a Cholesky pivot below this many roundings of the diagonal entry holds no digit
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where it runs; `dtype` is that of the Gram matrix, which for float32 problems may be float64."""
+    """Where it runs; `dtype` is that of the Gram matrix, which for float32 problems may be float64.
+
+    `corrections`: how many, or None for what the condition number of the factor demands.
+    """
 
     backend: str = "scipy"
     dtype: str = "float64"
-    corrections: int = 1
+    corrections: int | None = None
 
 
 def options(task: Task, evidence: Evidence) -> Iterator[Options]:
-    """One correction; none where that is forecast to do, two where one is not and a second one helps."""
+    """One setting per library and dtype of the Gram matrix."""
     for backend in backends_for(task, ("scipy", "numpy", "torch")):
         for dtype in dict.fromkeys((task.dtype, "float64")):
-            none, once, twice = (Options(backend, dtype, corrections) for corrections in range(3))
-            yield once
-            expected = error(task, evidence, once)
-            if error(task, evidence, none).high <= task.target:
-                yield none
-            elif expected.high > task.target and error(task, evidence, twice).high < 0.5 * expected.high:
-                yield twice
+            yield Options(backend, dtype)
+
+
+def limit(dtype: str) -> float:
+    """Condition number above which its square does not fit in the dtype."""
+    return 0.33 / UNIT_ROUNDOFF[dtype] ** 0.5
 
 
 def applies(task: Task, evidence: Evidence, options: Options) -> str | None:
-    """While the condition number is known and its square fits in the dtype."""
-    limit = 0.33 / UNIT_ROUNDOFF[options.dtype] ** 0.5
-    if not min(evidence.condition.high, evidence.scaled_condition.high) < math.inf:
-        return f"the condition number is not known, and above {limit:.0e} its square does not fit in {options.dtype}"
-    return singular_reason(task, evidence, limit, f"the Gram matrix, which squares it, is singular in {options.dtype}")
+    """Unless the square of the condition number is known not to fit in the dtype, or is not likely to."""
+    most = limit(options.dtype)
+    consequence = f"the Gram matrix, which squares it, is singular in {options.dtype}"
+    reason = singular_reason(task, evidence, most, consequence)
+    if reason is not None:
+        return reason
+    likely = condition_of(task, evidence).median
+    if likely > most:
+        return f"the condition number is about {likely:.1g}, above {most:.0e}: {consequence}"
+    return None
+
+
+def breakdown(task: Task, evidence: Evidence, options: Options) -> float:
+    """How likely the condition number is too large."""
+    return condition_of(task, evidence).probability_above(limit(options.dtype))
 
 
 def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
     """Solution of min ||b - A x||^2 + ridge ||x||^2; A : (m, n), b : (m,) or (m, r).
 
-    By-products: "gram_factor", upper triangular R : (n, n) with R'R = A'A + ridge I, for m >= n.
+    By-products: "gram_factor", upper triangular R : (n, n) with R'R = A'A + ridge I, for m < n (m, m) and A A';
+    "condition", the condition number of A with its columns (for m < n rows) scaled to one length.
 
     Raises
     ------
     Breakdown
-        If the Gram matrix is singular to working accuracy.
+        If the Gram matrix is singular to working accuracy, with the condition number that shows it.
     """
     lib = library(options.backend)
     A, b = lib.asarray(A), lib.asarray(b)
-    x, R = (_wide if task.m < task.n else _tall)(lib, A, b, task, options)
-    by_products = {"gram_factor": R} if task.m >= task.n else {}
-    return Outcome(lib.astype(x, task.dtype), by_products, {"corrections": options.corrections})
+    x, R, condition, corrections = (_wide if task.m < task.n else _tall)(lib, A, b, task, options)
+    by_products = {"gram_factor": R, "condition": condition}
+    return Outcome(lib.astype(x, task.dtype), by_products, {"corrections": corrections})
 
 
-def _tall(lib: Library, A: Array, b: Array, task: Task, options: Options) -> tuple[Array, Array]:
+def _tall(lib: Library, A: Array, b: Array, task: Task, options: Options) -> tuple[Array, Array, float, int]:
     R = _cholesky(lib, plus_ridge(lib, gram(lib, A, options.dtype), task.ridge), options.dtype)
     x = lib.cholesky_solve(R, gradient(lib, A, b, None, options.dtype))
-    for _ in range(options.corrections):
+    condition, corrections = _corrections(lib, R, x, b, task, options)
+    for _ in range(corrections):
         g = gradient(lib, A, b, x, options.dtype)
         x = x + lib.cholesky_solve(R, g - task.ridge * x if task.ridge else g)
-    return x, R
+    return x, R, condition, corrections
 
 
-def _wide(lib: Library, A: Array, b: Array, task: Task, options: Options) -> tuple[Array, Array]:
+def _wide(lib: Library, A: Array, b: Array, task: Task, options: Options) -> tuple[Array, Array, float, int]:
     A, b = lib.astype(A, options.dtype), lib.astype(b, options.dtype)
     R = _cholesky(lib, plus_ridge(lib, lib.gram(A.T), task.ridge), options.dtype)
     y = lib.cholesky_solve(R, b)
     x = lib.rmatmul(A, y)
-    for _ in range(options.corrections):
+    condition, corrections = _corrections(lib, R, y, b, task, options)
+    for _ in range(corrections):
         r = b - lib.matmul(A, x)
         dy = lib.cholesky_solve(R, r - task.ridge * y if task.ridge else r)
         # A'(y + dy) would round at the size of y again, which exceeds that of x by the condition number
         x, y = x + lib.rmatmul(A, dy), y + dy
-    return x, R
+    return x, R, condition, corrections
+
+
+def _above(dtype: str) -> Interval:
+    """What a failed Cholesky factorization shows of the condition number."""
+    return Interval.above(limit(dtype), 0.01 / UNIT_ROUNDOFF[dtype])
 
 
 def _cholesky(lib: Library, G: Array, dtype: str) -> Array:
     """Cholesky, refusing pivots that are all rounding: R_jj^2 / G_jj is the squared sine of column j to the others."""
-    R = lib.cholesky(G)
+    try:
+        R = lib.cholesky(G)
+    except Breakdown as failure:
+        raise Breakdown(str(failure), condition=_above(dtype)) from failure
     d, g = lib.xp.linalg.diagonal(R), lib.xp.linalg.diagonal(G)
     least = float(lib.xp.min(d * d / g))
     if not least > LOST * UNIT_ROUNDOFF[dtype]:
         raise Breakdown(
-            f"the Gram matrix is singular to working accuracy: a Cholesky pivot is {least:.1g} of its diagonal entry"
+            f"the Gram matrix is singular to working accuracy: a Cholesky pivot is {least:.1g} of its diagonal entry",
+            condition=_above(dtype),
         )
     return R
 
 
+def _corrections(lib: Library, R: Array, x: Array, b: Array, task: Task, options: Options) -> tuple[float, int]:
+    """Condition number, and how many corrections the target needs; x : (n, ...), or y : (m, ...) for wide A.
+
+    Raises Breakdown.
+    """
+    scale = lib.xp.sqrt(lib.xp.sum(R * R, axis=0))
+    condition = scaled_condition(lib, R, scale)
+    if options.corrections is not None:
+        return condition, options.corrections
+    if not condition < limit(options.dtype):
+        raise Breakdown(
+            f"the condition number is about {condition:.1g}, and its square does not fit in {options.dtype}",
+            condition=Interval(condition, limit(options.dtype), 3.0 * condition),
+        )
+    norm_b = column_norms(b[:, None] if b.ndim == 1 else b)
+    moved = scale if x.ndim == 1 else scale[:, None]
+    moved = lib.xp.sqrt(lib.xp.sum((moved * x) ** 2, axis=0))  # for wide A ||D y||: y is what is computed first
+    size = float(lib.xp.max(moved / lib.xp.where(norm_b > 0.0, norm_b, 1.0)))
+    if task.m < task.n:  # ||D y|| stands for ||A'y|| = ||x|| in units of ||b||: in the metric it counts times ||A||
+        size *= float(lib.xp.max(scale))
+    return condition, corrections_for(condition, size, PESSIMISM, task.target, options.dtype)
+
+
+def corrections_for(condition: float, size: float, factor: float, target: float, dtype: str) -> int:
+    """Corrections until the error is forecast below AIM target, or rounding decides; `size` = ||A|| ||x|| / ||b||."""
+    u = UNIT_ROUNDOFF[dtype]
+    excess, contraction = START * factor * u * condition * size, CONTRACTION * factor * u * condition**2
+    for count in range(MOST_CORRECTIONS):
+        if excess <= max(AIM * target, u * size):
+            return count
+        excess *= min(1.0, contraction)
+    return MOST_CORRECTIONS
+
+
 def work(task: Task, evidence: Evidence, options: Options) -> Work:
-    """One Gram matrix, one Cholesky factor, A'b, and per correction two products with A and a solve."""
-    m, n, r, c = task.m, task.n, task.nrhs, options.corrections
+    """One Gram matrix, one Cholesky factor and its condition, A'b, and per correction two products with A and a solve."""
+    m, n, r, c = task.m, task.n, task.nrhs, _expected_corrections(task, evidence, options)
     k = Calls(options.backend, options.dtype)
     cast = options.dtype != task.dtype
     q = min(m, n)
-    factor = (k("syrk", max(m, n), q), k("potrf", q), k("trsm", q, r, count=2.0 * (c + 1)))
+    factor = (k("syrk", max(m, n), q), k("potrf", q), k("trsm", q, r, count=2.0 * (c + 1)), *condition_calls(k, q))
     square = SQUARES.get(options.backend, 4.0)
     if options.backend == "numpy" and options.dtype == "float32":  # it factors in float64
         square *= 2.0
@@ -166,23 +232,38 @@ def work(task: Task, evidence: Evidence, options: Options) -> Work:
     return Work((*factor, *products), size(options.dtype, entries))
 
 
+def _expected_corrections(task: Task, evidence: Evidence, options: Options) -> int:
+    if options.corrections is not None:
+        return options.corrections
+    condition = min(condition_of(task, evidence).median, limit(options.dtype))
+    return corrections_for(condition, solution_of(evidence).median, PESSIMISM, task.target, options.dtype)
+
+
 def error(task: Task, evidence: Evidence, options: Options) -> Interval:
     """u K s (c u K^2)^corrections and the error of a stable method; K the scaled condition, s = ||A|| ||x|| / ||b||.
 
     From (G + F) x = A'b with ||F|| about u ||A||^2: A dx = A G^-1 F x is u K ||A|| ||x||, and the same F contracts
     each correction by ||A G^-1 F G^-1 A'|| = u K^2 (Bjorck 1987).
     """
-    u = UNIT_ROUNDOFF[options.dtype]
-    K, x, rho = condition_of(task, evidence), solution_of(evidence), residual_of(task, evidence)
+    u, most = UNIT_ROUNDOFF[options.dtype], limit(options.dtype)
+    K, x, rho = condition_of(task, evidence).at_most(most), solution_of(evidence), residual_of(task, evidence)
 
     def excess(end: str, factor: float) -> float:
         cond, size, residual = getattr(K, end), getattr(x, end), getattr(rho, end)
         if task.m < task.n and task.ridge > 0.0:  # y = r / ridge is what F meets
             size = max(size, cond * residual)
-        return START * factor * u * cond * size * min(1.0, CONTRACTION * factor * u * cond**2) ** options.corrections
+        count = options.corrections
+        if count is None:
+            count = corrections_for(cond, size, PESSIMISM, task.target, options.dtype)
+        return START * factor * u * cond * size * min(1.0, CONTRACTION * factor * u * cond**2) ** count
 
-    start = Interval(excess("median", 1.0), excess("low", 0.05), excess("high", 6.0))
-    return start + stable_error(task, evidence, options.dtype, CORRECTED)
+    start = Interval(excess("median", 1.0), excess("low", 0.05), excess("high", PESSIMISM))
+    start = Interval(start.median, min(start.low, start.median), max(start.high, start.median))
+    # where it does not break down the condition number is below the limit
+    known = replace(
+        evidence, condition=evidence.condition.at_most(most), scaled_condition=evidence.scaled_condition.at_most(most)
+    )
+    return start + stable_error(task, known, options.dtype, CORRECTED)
 
 
 ALGORITHM = Algorithm(
@@ -195,4 +276,5 @@ ALGORITHM = Algorithm(
     work=work,
     error=error,
     solve=solve,
+    breakdown=breakdown,
 )

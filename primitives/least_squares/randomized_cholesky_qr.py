@@ -53,17 +53,20 @@ def options(task: Task, evidence: Evidence) -> Iterator[Options]:
 
 def applies(task: Task, evidence: Evidence, options: Options) -> str | None:
     """Tall enough for a sketch, full rank."""
-    m, n = task.m, task.n
-    if options.rows * 2 > m:
-        return f"{m} rows are too few for a sketch of {options.rows}: its QR costs as much as that of A"
-    limit = 0.1 / (n * UNIT_ROUNDOFF[options.dtype])
-    return singular_reason(task, evidence, limit, f"the sketch is singular in {options.dtype}")
+    if options.rows * 2 > task.m:
+        return f"{task.m} rows are too few for a sketch of {options.rows}: its QR costs as much as that of A"
+    return singular_reason(task, evidence, limit(task, options.dtype), f"the sketch is singular in {options.dtype}")
+
+
+def limit(task: Task, dtype: str) -> float:
+    """Condition number above which the sketch is singular to working accuracy."""
+    return 0.1 / (task.n * UNIT_ROUNDOFF[dtype])
 
 
 def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
     """Solution of min ||b - A x||^2 + ridge ||x||^2; A : (m, n), b : (m,) or (m, r).
 
-    By-products: "gram_factor", upper triangular R : (n, n) with R'R = A'A + ridge I; "sketch".
+    By-products: "r_factor", upper triangular R : (n, n) with R'R = A'A + ridge I; "sketch".
 
     Raises
     ------
@@ -78,7 +81,8 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
     d = abs(lib.xp.linalg.diagonal(R1))
     norms = lib.xp.sqrt(lib.xp.sum(R1 * R1, axis=0))
     if not bool(lib.xp.all(d > n * UNIT_ROUNDOFF[options.dtype] * norms)):
-        raise Breakdown("the sketch of A is singular to working accuracy")
+        known = Interval.above(limit(task, options.dtype), 1.0 / UNIT_ROUNDOFF[options.dtype])
+        raise Breakdown("the sketch of A is singular to working accuracy", condition=known)
 
     G = c = None
     for rows in row_blocks(m, n, BLOCK):
@@ -94,7 +98,7 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
     if task.ridge > 0.0:
         g = g - task.ridge * x
     x = x + lib.solve_triangular(R1, lib.cholesky_solve(R2, lib.solve_triangular(R1, g, transpose=True)))
-    return Outcome(x, {"gram_factor": R, "sketch": sketch}, {"sketch rows": sketch.rows})
+    return Outcome(x, {"r_factor": R, "sketch": sketch}, {"sketch rows": sketch.rows})
 
 
 def _block(lib: Library, A: Array, b: Array, R1: Array) -> tuple[Array, Array]:

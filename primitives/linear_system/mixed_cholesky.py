@@ -29,7 +29,7 @@ from ._refine import (
     single_copy,
     too_ill_conditioned,
 )
-from .cholesky import UNSURE, cholesky_factor, cholesky_solve, not_positive_definite
+from .cholesky import cholesky_factor, cholesky_solve, indefinite, not_positive_definite
 
 
 def options(task: Task, evidence: Evidence) -> Iterator[Settings]:
@@ -60,11 +60,8 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
 
 
 def error(task: Task, evidence: Evidence, options: Settings) -> Interval:
-    """As refined, and as uncertain as the definiteness of A."""
-    refined = refinement_error(task, evidence)
-    if task.structure == "spd":
-        return refined
-    return Interval(refined.median, refined.low, max(refined.high, UNSURE * refined.median))
+    """As refined."""
+    return refinement_error(task, evidence)
 
 
 def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
@@ -98,4 +95,5 @@ ALGORITHM = Algorithm(
     work=work,
     error=error,
     solve=solve,
+    breakdown=indefinite,
 )

@@ -110,20 +110,14 @@ class FakeKind(Kind):
     def describe(self, task: Task) -> str:
         return "fake problem"
 
-    def small(self, task: Task) -> bool:
-        return False
-
-    def small_default(self, task: Task) -> tuple[Algorithm, Any]:
-        return self._algorithms[0], FakeOptions()
+    def at_once(self, task: Task, A: Any) -> list[tuple[Algorithm, Any]]:
+        return []
 
     def floor(self, task: Task, evidence: Evidence) -> float:
         return 1e-16
 
     def lapack_target(self, task: Task, evidence: Evidence) -> float:
         return 1e-12
-
-    def favourable(self, task: Task, evidence: Evidence) -> Evidence:
-        return evidence
 
     def certify_work(self, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any, ready: Any) -> Work:
         return Work(())

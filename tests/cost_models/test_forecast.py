@@ -7,11 +7,12 @@ import math
 
 import pytest
 
+from autonla.cost_models.corrections import Bias
 from autonla.cost_models.forecast import Forecast, corrected, forecast
 from autonla.cost_models.price import Unpriced, price
 from autonla.primitives.interval import Interval
 from autonla.primitives.work import Calls, Work
-from autonla.profiles import Correction
+from autonla.profiles import Correction, Term
 
 from .machines import profile_of, table_of
 
@@ -52,18 +53,58 @@ def test_missing_kernel() -> None:
         forecast(RUN, Work((K("potrf", 10),)), ERROR, PROFILE)
 
 
-def test_correction_moves_the_run_only() -> None:
+def test_plain_data_of_a_version_that_knew_no_corrections() -> None:
+    data = forecast(RUN, CERTIFY, ERROR, PROFILE).to_dict()
+    del data["correction"]
+    assert Forecast.from_dict(data).correction == 1.0
+    for wrong in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="positive factor"):
+            Forecast.from_dict({**data, "correction": wrong})
+
+
+def constant(log_bias: float, log_sigma: float = 0.1, count: int = 10_000) -> Correction:
+    return Correction(log_bias=log_bias, log_sigma=log_sigma, count=count)
+
+
+def test_a_correction_moves_run_and_certificate() -> None:
     plain = forecast(RUN, CERTIFY, ERROR, PROFILE)
-    twice = forecast(RUN, CERTIFY, ERROR, PROFILE, Correction(log_bias=math.log(2.0), log_sigma=0.1, count=10_000))
-    assert dict(twice.stages)["run"] == pytest.approx(2.0 * dict(plain.stages)["run"], rel=1e-3)
-    assert dict(twice.stages)["certify"] == dict(plain.stages)["certify"]
+    twice = forecast(RUN, CERTIFY, ERROR, PROFILE, constant(math.log(2.0)))
+    assert plain.correction == 1.0
+    assert twice.correction == pytest.approx(2.0, rel=1e-3)
+    for stage in ("run", "certify"):
+        assert dict(twice.stages)[stage] == pytest.approx(twice.correction * dict(plain.stages)[stage])
+    assert twice.seconds.median == pytest.approx(twice.correction * plain.seconds.median)
+    assert twice.joules.median == pytest.approx(twice.correction * plain.joules.median)
+    assert twice.bytes == plain.bytes
+    assert twice.error == plain.error
+    assert Forecast.from_dict(json.loads(json.dumps(twice.to_dict(), allow_nan=False))) == twice
+
+
+def test_a_correction_may_depend_on_the_shape() -> None:
+    term = Term(feature="log_m", slope=1.0, centre=math.log(500), low=math.log(250), high=math.log(1000))
+    sloped = Correction(log_bias=0.0, log_sigma=0.1, count=10_000, terms=(term,))
+
+    def moved(m: int) -> float:
+        return forecast(RUN, CERTIFY, ERROR, PROFILE, sloped, shape=(m, 500)).correction
+
+    assert moved(250) == pytest.approx(0.5, rel=1e-3)
+    assert moved(500) == pytest.approx(1.0, rel=1e-3)
+    assert moved(1000) == pytest.approx(2.0, rel=1e-3)
+    assert 1.0 < moved(2000) < 2.0
+
+
+def test_unsure_is_the_analytic_forecast() -> None:
+    plain = forecast(RUN, CERTIFY, ERROR, PROFILE)
+    term = Term(feature="log_m", slope=0.0, centre=0.0, low=math.log(2), high=math.log(4))
+    far = Correction(log_bias=1.0, log_sigma=0.1, count=99, terms=(term,))
+    assert forecast(RUN, CERTIFY, ERROR, PROFILE, far, shape=(500, 500)) == plain
+    assert forecast(RUN, CERTIFY, ERROR, PROFILE, constant(1.0, count=0)) == plain
 
 
 def test_few_records_are_trusted_little() -> None:
-    priced = price(RUN, PROFILE)
+    plain = forecast(RUN, CERTIFY, ERROR, PROFILE).seconds.median
     ratios = [
-        corrected(priced, Correction(log_bias=1.0, log_sigma=0.5, count=n)).seconds.median / priced.seconds.median
-        for n in (0, 1, 3, 1000)
+        forecast(RUN, CERTIFY, ERROR, PROFILE, constant(1.0, 0.5, n)).seconds.median / plain for n in (0, 1, 3, 1000)
     ]
     assert ratios[0] == 1.0
     assert ratios == sorted(ratios)
@@ -72,12 +113,14 @@ def test_few_records_are_trusted_little() -> None:
 
 
 def test_scattered_records_widen_the_interval() -> None:
-    priced = price(RUN, PROFILE)
-    calm, wild = (corrected(priced, Correction(log_bias=0.0, log_sigma=s, count=50)).seconds for s in (0.01, 1.0))
-    assert calm.sigma < priced.seconds.sigma < wild.sigma
+    plain = forecast(RUN, CERTIFY, ERROR, PROFILE).seconds
+    calm, wild = (forecast(RUN, CERTIFY, ERROR, PROFILE, constant(0.0, sigma, 50)).seconds for sigma in (0.01, 1.0))
+    assert calm.sigma < plain.sigma < wild.sigma
     assert wild.sigma == pytest.approx(1.0, rel=0.1)
 
 
-def test_no_correction_is_no_change() -> None:
-    priced = price(RUN, PROFILE)
-    assert corrected(priced, None) is priced
+def test_an_interval_without_a_lower_end_is_only_moved() -> None:
+    off = Bias(log_factor=math.log(2.0), log_sigma=0.1, trust=1.0)
+    assert corrected(Interval(1.0, 0.0, 3.0), off) == Interval(2.0, 0.0, 6.0)
+    assert corrected(Interval(1.0, 0.5, math.inf), off) == Interval(2.0, 1.0, math.inf)
+    assert corrected(Interval(1.0, 0.5, 3.0), None) == Interval(1.0, 0.5, 3.0)

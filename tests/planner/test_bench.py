@@ -12,23 +12,11 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-import autonla as nla
-from autonla.planner.bench import Row, Timed, measure, metrics, read, run_suite, suite, summarize, write
+from autonla.planner.bench import Row, measure, metrics, read, run_suite, suite, summarize, write
 from autonla.planner.bench.spectra import SPECTRA, with_singular_values
-from autonla.planner.bench.suite import Instance
 from autonla.planner.cli import app
 from autonla.profiles.errors import AutonlaError
-
-
-def row(seconds: float = 1.0, default: float = 2.0, family: str = "low_rank", **fields) -> Row:
-    candidates = fields.pop("candidates", {"a": 0.8, "b": 1.6})
-    timed = tuple(Timed(f"{name}[numpy float64]", name, 1.0, value) for name, value in candidates.items())
-    defaults = {
-        "name": "made up", "family": family, "tags": {}, "chosen": "a", "status": "certified", "default": "today",
-        "stages": {"probe": 0.05, "plan": 0.05, "run": 0.6, "certify": 0.3}, "forecast": (1.0, 0.5, 2.0),
-        "bound": 1e-9, "target": 1e-8, "peak_bytes": 100.0, "forecast_bytes": 120.0,
-    }  # fmt: skip
-    return Row(seconds=seconds, default_seconds=default, candidates=timed, **(defaults | fields))
+from tests._support.bench_rows import row, tiny
 
 
 def test_every_number_of_a_summary_by_hand():
@@ -46,6 +34,7 @@ def test_every_number_of_a_summary_by_hand():
     assert found.overhead_median == pytest.approx(0.1)
     assert found.overhead_p95 == pytest.approx(0.3)
     assert found.certify_median == pytest.approx(0.1)
+    assert found.certify_p95 == pytest.approx(0.3)
     assert found.q_median == pytest.approx(1.0 / 0.9)
     assert found.q_p95 == pytest.approx(2.4)
     assert found.coverage == 0.5
@@ -93,8 +82,64 @@ def test_a_bound_above_the_target_that_is_called_certified_is_a_miss():
     assert summarize([row(bound=2e-8), row(bound=math.nan), row(bound=2e-8, status="best_effort"), row()]).misses == 2
 
 
-def test_memory_above_its_forecast():
-    assert summarize([row(peak_bytes=130.0), row(peak_bytes=125.0)]).memory_under == 0.5
+def test_memory_beside_its_forecast():
+    rows = [row(peak_bytes=130.0, likely_bytes=65.0), row(peak_bytes=125.0, likely_bytes=100.0), row()]
+    found = summarize(rows)
+    assert found.memory_under == pytest.approx(1 / 3)
+    assert (found.memory_q_median, found.memory_q_p95) == (1.25, 2.0)
+    assert summarize([row(peak_bytes=50.0, likely_bytes=100.0)]).memory_q_p95 == 2.0
+    assert math.isnan(summarize([row(), row(peak_bytes=1.0, likely_bytes=9.0, attempts=2)]).memory_q_p95)
+
+
+def test_what_cannot_be_compared_is_not():
+    """Without an accuracy the fastest is not the best; a limit of memory or energy is none of the safe default's."""
+    free, limited = row(6.0, 2.0, target=0.0), row(6.0, 2.0, memory=9.0)
+    assert free.best is None
+    assert limited.best == 0.8
+    for other in (free, limited, row(6.0, 2.0, energy=9.0)):
+        assert summarize([row(1.0, 2.0), other]).harm_max == 0.5
+    assert summarize([row(1.0, 2.0), row(6.0, 2.0, latency=9.0)]).harm_max == 3.0
+    assert math.isnan(summarize([free]).harm_max)
+    assert math.isnan(summarize([free]).regret_max)
+
+
+def test_budgets_that_were_exceeded_are_counted_by_kind():
+    """The slowest run counts, with five per cent of tolerance; memory and energy have none."""
+    rows = [
+        row(1.0, latency=1.0, slowest=1.06),
+        row(1.0, latency=1.0, slowest=1.04),
+        row(1.2, latency=1.0),
+        row(peak_bytes=100.0, memory=100.0),
+        row(peak_bytes=101.0, memory=100.0),
+        row(peak_bytes=None, memory=100.0),
+        row(joules=2.0, energy=1.0),
+        row(joules=1.0, energy=1.0),
+        row(joules=5.0),
+        row(9.0, status="refused", candidates={}, stages={}, forecast=None, latency=1.0),
+    ]
+    found = summarize(rows)
+    assert (found.late, found.over_memory, found.over_energy) == (2, 1, 1)
+
+
+def test_certificates_are_judged_by_true_errors():
+    rows = [
+        row(bound=4e-9, true_error=1e-9),
+        row(bound=1e-9, true_error=2e-9),  # below the target, above its bound
+        row(bound=1e-9, true_error=2e-8),  # above both, and called certified
+        row(bound=3e-8, true_error=2e-8, status="best_effort"),
+        row(bound=1e-9, true_error=0.0),
+        row(bound=5e-9, true_error=1e-9, target=0.0),  # no accuracy was asked for
+        row(bound=1e-9, true_error=1.5e-8, true_error_off=1.45e-8),  # nobody can say that it is
+        row(),
+    ]
+    found = summarize(rows)
+    assert (found.errors_known, found.false_accepts, found.false_bounds) == (7, 1, 2)
+    assert found.effectivity_median == pytest.approx(0.5)  # of 0.05, 0.07, 0.5, 1.5, 4 and 5
+    assert found.effectivity_p95 == pytest.approx(5.0)
+    nobody = summarize([row()])
+    assert (nobody.errors_known, nobody.false_accepts) == (0, 0)
+    assert math.isnan(nobody.effectivity_p95)
+    assert summarize([row(true_error=math.nan)]).false_accepts == 1  # nothing is as good as a number that is none
 
 
 @pytest.mark.parametrize(("values", "q", "expected"), [([3.0, 1.0, 2.0], 0.5, 2.0), ([1.0], 0.95, 1.0)])
@@ -147,17 +192,10 @@ def test_coherent_rows_are_coherent():
         assert low < np.max(np.sum(U**2, axis=1)) * 1000 / 40 < high
 
 
-def tiny(m: int = 900, n: int = 200, accuracy: float = 1e-8) -> Instance:
-    def make(rng: np.random.Generator) -> nla.LeastSquares:
-        A = with_singular_values(m, n, np.geomspace(1.0, 1e-3, n), rng)
-        return nla.LeastSquares(A, rng.standard_normal(m))
-
-    return Instance(f"tiny {m}x{n} to {accuracy:g}", "least_squares", {"m": m, "n": n}, make, nla.Budget(accuracy))
-
-
 def test_a_problem_is_measured_with_its_candidates(monkeypatch):
     monkeypatch.setattr("autonla.planner.bench.measuring.PAUSE", 0.0)
-    found = measure(tiny(), rounds=2)
+    found = measure(tiny(memory="1 GiB"), rounds=2)
+    assert found.memory == 2.0**30
     assert (found.status, found.default) == ("certified", "numpy.linalg.lstsq")
     assert found.bound <= found.target == 1e-8
     assert found.forecast is not None
@@ -166,6 +204,15 @@ def test_a_problem_is_measured_with_its_candidates(monkeypatch):
     assert found.chosen in {c.label for c in found.candidates}
     assert found.best == min(c.seconds for c in found.candidates if c.seconds is not None)
     assert sum(found.stages.values()) <= found.seconds * 1.5
+    assert found.slowest is not None
+    assert found.slowest >= found.seconds
+    assert found.features == {
+        "m": 900, "n": 200, "nrhs": 1, "rank": None, "ridge": 0.0, "center": False, "dtype": "float64",
+        "library": "numpy",
+    }  # fmt: skip
+    labels = {c.label for c in found.candidates}
+    assert not labels & {c.label for c in found.unraced}
+    assert all(c.seconds is None for c in found.unraced)
     assert Row.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 

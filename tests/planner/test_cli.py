@@ -191,6 +191,7 @@ def test_profile_is_measured_saved_and_shown(tmp_path, monkeypatch):
         return profiles.generic().model_copy(update={"rigor": rigor, "fingerprint": profiles.fingerprint()})
 
     monkeypatch.setattr("autonla.cost_models.measure.measure_profile", measured)
+    monkeypatch.setattr("autonla.planner.calibrate.calibrated", lambda profile, *, progress: profile)
     result = run("profile", "--output", tmp_path / "mine.json")
     assert result.exit_code == 0, result.output
     assert "gemm" in result.stdout

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 import autonla as nla
-from autonla.planner import execution, planning
+from autonla.planner import attempts, execution, planning
 from autonla.planner.kinds import ProbeStep
-from autonla.planner.kinds.least_squares import LeastSquaresKind
+from autonla.planner.kinds.least_squares import UNSEEN, LeastSquaresKind
 from autonla.planner.kinds.linear_system import LinearSystemKind
 from autonla.primitives.algorithm import Breakdown, Outcome
 from autonla.primitives.interval import Interval
 from autonla.primitives.work import Work
 from autonla.profiles.errors import BudgetExceeded, CertificationFailed, InfeasibleBudget
-from tests._support.fakes import fake
+from tests._support.fakes import FakeOptions, fake
 from tests._support.machine import synthetic_profile
 
 PROFILE = synthetic_profile()
@@ -36,8 +36,10 @@ def use(monkeypatch):
     """Make these the only algorithms for linear systems, without probes."""
 
     def install(*algorithms, probes=()):
+        planning._memory.clear()  # plans made with other algorithms
         monkeypatch.setattr(LinearSystemKind, "algorithms", property(lambda self: algorithms))
         monkeypatch.setattr(LinearSystemKind, "probes", property(lambda self: probes))
+        monkeypatch.setattr(LinearSystemKind, "at_once", lambda self, task, A: [(algorithms[0], FakeOptions())])
 
     return install
 
@@ -55,8 +57,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(execution, "time", clock)
-    monkeypatch.setattr(planning, "time", clock)
+    for module in (attempts, execution, planning):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
@@ -276,11 +278,11 @@ def test_what_does_not_fit_into_the_time_that_is_left_is_not_started(use, clock)
 
 
 def test_time_spent_on_probes_counts_against_the_latency(use, clock):
-    def slow_probe(A, b, task, evidence):
+    def slow_probe(A, b, task, evidence, backend):
         clock.now += 0.9
         return task, evidence, {}
 
-    step = ProbeStep("slow", lambda t, e: True, lambda t, e: Work(()), slow_probe, always=True)
+    step = ProbeStep("slow", lambda t, e: True, lambda t, e, backend: Work(()), slow_probe, always=True)
     use(fake("a", lapack, seconds=0.3), probes=(step,))
     with pytest.raises(InfeasibleBudget, match="nearest"):
         solve(nla.Budget(accuracy=1e-12, latency=1.0))
@@ -400,14 +402,14 @@ def test_accuracy_below_rounding_is_refused_naming_the_floor(use):
 def test_by_products_of_probes_reach_the_algorithm(use):
     seen = {}
 
-    def probe(A, b, task, evidence):
+    def probe(A, b, task, evidence, backend):
         return task, evidence, {"norm": 3.0}
 
     def consumer(A, b, task, reuse):
         seen.update(reuse)
         return np.linalg.solve(A, b)
 
-    step = ProbeStep("norm", lambda t, e: True, lambda t, e: Work(()), probe, always=True)
+    step = ProbeStep("norm", lambda t, e: True, lambda t, e, backend: Work(()), probe, always=True)
     use(fake("a", consumer), probes=(step, step))
     solve()
     assert seen == {"norm": 3.0}
@@ -422,8 +424,11 @@ class Sketch:
 @pytest.mark.parametrize("randomized", [True, False])
 def test_the_certificate_is_told_whether_the_algorithm_used_the_sketch(monkeypatch, randomized):
     told, sketch = [], Sketch()
-    step = ProbeStep("sketch", lambda t, e: True, lambda t, e: Work(()), lambda A, b, t, e: (t, e, {"sketch": sketch}),
-                     always=True)  # fmt: skip
+
+    def probe(A, b, task, evidence, backend):
+        return task, evidence, {"sketch": sketch}
+
+    step = ProbeStep("sketch", lambda t, e: True, lambda t, e, backend: Work(()), probe, always=True)
 
     def least_squares(A, b, task, reuse):
         assert reuse["sketch"] is sketch
@@ -440,7 +445,7 @@ def test_the_certificate_is_told_whether_the_algorithm_used_the_sketch(monkeypat
     monkeypatch.setattr(LeastSquaresKind, "probes", property(lambda self: (step,)))
     monkeypatch.setattr(LeastSquaresKind, "certify", listening)
     nla.solve(nla.LeastSquares(A[:, :5], B), TIGHT, rng=12, profile=PROFILE)
-    assert told == [(True, randomized, execution.certificate_seed(12))]
+    assert told == [(True, randomized, attempts.certificate_seed(12))]
     assert told[0][2] != 12
 
 
@@ -547,8 +552,13 @@ def test_ridge_bounds_the_condition_number_for_free(shape):
     assert solution.status == "certified"
 
 
-def test_without_ridge_nothing_is_known_of_the_condition_number():
+def test_without_ridge_the_condition_number_is_that_of_problems_never_seen():
     rng = np.random.default_rng(1)
     problem = nla.LeastSquares(rng.standard_normal((800, 300)), rng.standard_normal(800))
     plan = nla.plan(problem, nla.Budget(accuracy=1e-8), rng=0, profile=PROFILE, rigor="estimate")
-    assert plan.evidence.condition.high == math.inf
+    assert plan.evidence.condition == plan.evidence.scaled_condition == UNSEEN
+    assert (UNSEEN.low, UNSEEN.high) == (1.0, 1e12)
+    assert plan.chosen.algorithm == "normal_equations"
+    assert 0.2 < plan.chosen.failure < 0.4  # they may break down, and that has its price
+    others = [c.forecast.seconds.median for c in plan.candidates if c.feasible and c.algorithm != "normal_equations"]
+    assert plan.chosen.cost > plan.chosen.forecast.seconds.median + 0.2 * min(others)

@@ -1,4 +1,4 @@
-"""Small and empty problems: LAPACK at once, certified all the same, and the plan written down when asked for."""
+"""Small and empty problems: solved at once, certified all the same, and the plan written down when asked for."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import autonla as nla
-from autonla.planner import fast_path, planning
+from autonla.planner import attempts, execution, fast_path, planning
 from autonla.planner.kinds import kind_of
 from autonla.primitives.algorithm import Breakdown
+from autonla.primitives.task import Task
 from autonla.profiles.errors import CertificationFailed
 from tests._support import matrices, spectra, truth
 from tests._support.backends import BACKENDS, DTYPES
@@ -33,6 +34,13 @@ SMALL = {
     "of rank 3": lambda: nla.LowRank(TALL, rank=3),
     "principal components": lambda: nla.LowRank(TALL + 5.0, rank=3, center=True),
 }
+
+
+# What solves them at once; where nothing is said, the SVD.
+CHOSEN = {
+    "linear system": "lu", "several right-hand sides": "lu", "positive definite": "cholesky", "symmetric": "lu",
+    "one by one": "lu", "least squares": "normal_equations", "ridge": "normal_equations", "wide": "normal_equations",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -68,6 +76,8 @@ def test_small_problems_avoid_the_planner_and_are_certified(name, accuracy, call
 
 @pytest.mark.parametrize("how", [
     {"profile": PROFILE}, {"rigor": "race"}, {"rigor": "exhaustive"}, {"budget": nla.Budget(memory="1 GiB")},
+    {"budget": nla.Budget(energy="1 kJ")}, {"budget": nla.Budget(minimize="memory")},
+    {"budget": nla.Budget(minimize="error")},
     {"budget": nla.Budget(latency="1 ms", on_infeasible="best_effort")},
 ])  # fmt: skip
 def test_what_needs_the_planner_gets_it(how, calls):
@@ -153,16 +163,119 @@ def test_growth_in_LU_is_found_out_and_QR_steps_in():
     assert solution.record.attempts[-1].label.startswith("qr")
 
 
-@pytest.mark.parametrize("kind", ["linear_system", "least_squares", "low_rank"])
-def test_when_the_short_way_fails_the_planner_takes_over(kind, monkeypatch, calls):
-    def breaks(*arguments):
-        raise Breakdown("for the test")
+class Clock:
+    """Time that passes only when told to."""
 
-    monkeypatch.setattr(fast_path, "run_and_certify", breaks)
-    name = kind.replace("_", " ")
-    solution = nla.solve(SMALL[name](), nla.Budget(accuracy=1e-10), rng=0)
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+# What is tried at once, in order.
+AT_ONCE = {
+    "linear system": ["lu"],
+    "least squares": ["normal_equations", "svd"],
+    "of rank 3": ["svd"],
+}
+
+
+@pytest.mark.parametrize("name", AT_ONCE)
+def test_when_the_short_way_fails_the_planner_takes_over_knowing_what_was_tried(name, monkeypatch, calls):
+    clock, original, tried = Clock(), attempts.run_and_certify, []
+
+    def breaks_at_first(kind, prepared, entry, *how):
+        clock.now += 5.0
+        tried.append(entry.algorithm.name)
+        if len(tried) <= len(AT_ONCE[name]):
+            raise Breakdown("for the test")
+        return original(kind, prepared, entry, *how)
+
+    monkeypatch.setattr(attempts, "run_and_certify", breaks_at_first)
+    for module in (attempts, execution, fast_path, planning):
+        monkeypatch.setattr(module, "time", clock)
+    solution = nla.solve(SMALL[name](), nla.Budget(accuracy=1e-8), rng=0)
     assert calls == [1]
     assert solution.status == "certified"
+    # What has failed is not tried again, and all of it is on record, with its time.
+    assert tried[:-1] == AT_ONCE[name]
+    assert tried[-1] not in AT_ONCE[name]
+    outcomes = [(a.label.partition("[")[0].partition("(")[0], a.outcome) for a in solution.record.attempts]
+    assert outcomes == [*((first, "broke down: for the test") for first in AT_ONCE[name]), (tried[-1], "certified")]
+    assert solution.record.seconds["total"] == 5.0 * len(tried)
+    assert solution.record.seconds["run"] == 5.0 * len(AT_ONCE[name])
+    assert sum("tried before planning" in note for note in solution.plan.notes) == len(AT_ONCE[name])
+    again = [c for c in solution.plan.candidates if c.algorithm in AT_ONCE[name] and c.forecast is not None]
+    assert again
+    assert all(not c.feasible and "tried before planning, and failed" in c.reason for c in again)
+
+
+def test_where_nothing_else_applies_another_library_tries_again(monkeypatch, calls):
+    original, tried = attempts.run_and_certify, []
+
+    def breaks_at_first(kind, prepared, entry, *how):
+        tried.append(entry.candidate.label)
+        if len(tried) == 1:
+            raise Breakdown("for the test")
+        return original(kind, prepared, entry, *how)
+
+    monkeypatch.setattr(attempts, "run_and_certify", breaks_at_first)
+    assert nla.solve(SMALL["low rank"](), nla.Budget(accuracy=1e-10), rng=0).status == "certified"
+    assert calls == [1]
+    assert tried == ["svd[scipy float64]", "svd[numpy float64]"]
+
+
+def test_a_shortcut_that_is_not_good_enough_teaches_the_planner(calls):
+    """The normal equations break down: the plan that follows knows the condition number, and leaves them out."""
+    rng = np.random.default_rng(2)
+    A = matrices.with_spectrum(3000, 120, spectra.geometric(120, 1e10), rng).A  # too large for an SVD at once
+    b = A @ rng.standard_normal(120)
+    solution = nla.solve(nla.LeastSquares(A, b), nla.Budget(accuracy=1e-6), rng=0)
+    assert calls == [1]
+    first, *_, last = solution.record.attempts
+    assert first.label.startswith("normal_equations")
+    assert first.outcome.startswith("broke down: ")
+    assert last.outcome == "certified"
+    assert len(solution.record.attempts) == 2
+    assert solution.plan.evidence.condition.low > 1e7
+    assert not any(c.feasible for c in solution.plan.candidates if c.algorithm == "normal_equations")
+    assert truth.prediction_error(A, solution.value, b).high <= 1e-6
+
+
+def test_a_problem_too_ill_conditioned_for_the_gram_matrix_falls_to_the_next_at_once(calls):
+    rng = np.random.default_rng(3)
+    A = matrices.with_spectrum(60, 8, spectra.geometric(8, 1e10), rng).A
+    b = rng.standard_normal(60)
+    solution = nla.solve(nla.LeastSquares(A, b), rng=0)
+    assert calls == []
+    assert [a.label.partition("[")[0] for a in solution.record.attempts] == ["normal_equations", "svd"]
+    assert solution.plan.chosen.algorithm == "svd"
+    assert "singular value decomposition ran at once" in " ".join(solution.plan.notes)
+
+
+@pytest.mark.parametrize("matrix", ["definite", "indefinite", "general"])
+def test_cholesky_goes_first_where_a_glance_says_that_the_matrix_may_be_definite(matrix, calls):
+    G = {
+        "definite": A @ A.T + np.eye(50),
+        "indefinite": A + A.T + 3.0 * np.eye(50) * np.abs(A + A.T).max(),
+        "general": A + 30.0 * np.eye(50),
+    }[matrix]
+    if matrix == "indefinite":
+        G[20, 30] = G[30, 20] = 100.0 * np.abs(G).max()  # where no glance falls
+    solution = nla.solve(nla.LinearSystem(G, B), nla.Budget(accuracy=1e-12), rng=0)
+    assert calls == []
+    expected = {"definite": ["cholesky"], "indefinite": ["cholesky", "lu"], "general": ["lu"]}[matrix]
+    assert [a.label.partition("[")[0] for a in solution.record.attempts] == expected
+    assert truth.backward_error(G, solution.value, B).high <= 1e-12
+
+
+def test_a_matrix_whose_lower_triangle_differs_where_no_glance_falls_is_not_solved_by_half_of_it():
+    G = A @ A.T + np.eye(50)
+    G[30, 20] += 1.0
+    solution = nla.solve(nla.LinearSystem(G, B), nla.Budget(accuracy=1e-12), rng=0)
+    assert [a.label.partition("[")[0] for a in solution.record.attempts] == ["cholesky", "lu"]
+    assert truth.backward_error(G, solution.value, B).high <= 1e-12
 
 
 def test_below_the_floor_the_planner_refuses():
@@ -187,8 +300,13 @@ def test_the_plan_is_written_down_when_asked_for(name, monkeypatch):
     assert plan.chosen is plan.candidates[0]
     assert len(plan.candidates) > 1
     assert plan.task.seed == 4
-    assert "LAPACK" in plan.evidence.findings[0].sentence
-    assert solution.record.attempts[0].label == plan.chosen.label
+    assert plan.chosen.algorithm == CHOSEN.get(name, "svd")
+    assert "nothing was probed" in plan.evidence.findings[0].sentence
+    for text in (plan.evidence.findings[0].sentence, plan.notes[0]):
+        assert plan.chosen.title in text
+    failed, ran = solution.record.attempts[:-1], solution.record.attempts[-1]
+    assert [a.outcome.partition(":")[0] for a in failed] == (["broke down"] if name == "rank-deficient" else [])
+    assert ran.label == plan.chosen.label
     assert solution.record.seconds["run"] > 0.0
     assert solution.record.peak_bytes is None
     assert solution.record.energy_source == "modelled"
@@ -273,14 +391,38 @@ def test_no_right_hand_side():
 # Which problems count as small.
 
 
-@pytest.mark.parametrize("kind", ["linear_system", "least_squares", "low_rank"])
-def test_the_default_of_small_problems_is_LAPACK(kind):
-    from autonla.primitives.task import Task
+def at_once(task: Task, A=None) -> list[str]:
+    found = kind_of(task.kind).at_once(task, A)
+    assert all(options.dtype == task.dtype for _, options in found)
+    assert all(options.backend == "scipy" for _, options in found)
+    return [algorithm.name for algorithm, _ in found]
 
-    for dtype in DTYPES:
-        for library in ("numpy", "torch"):
-            task = Task(kind, 10, 10, dtype=dtype, library=library, nrhs=0 if kind == "low_rank" else 1)
-            algorithm, options = kind_of(kind).small_default(task)
-            assert algorithm.name in ("lu", "svd")
-            assert options.dtype == dtype
-            assert not algorithm.randomized
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_what_is_tried_at_once(dtype, library):
+    def task(kind, m, n, **keywords):
+        return Task(kind, m, n, dtype=dtype, library=library, **keywords)
+
+    eye = np.eye(10)
+    assert at_once(task("linear_system", 10, 10), eye) == ["lu"]  # looking at it would take longer
+    assert at_once(task("linear_system", 60, 60), np.eye(60)) == ["cholesky", "lu"]
+    assert at_once(task("linear_system", 60, 60), -np.eye(60)) == ["lu"]
+    assert at_once(task("linear_system", 10, 10, structure="spd"), eye) == ["cholesky", "lu"]
+    assert at_once(task("linear_system", 1000, 1000)) == []
+    assert at_once(task("least_squares", 60, 8)) == ["normal_equations", "svd"]
+    assert at_once(task("least_squares", 8, 60)) == ["normal_equations", "svd"]
+    assert at_once(task("least_squares", 3000, 120)) == ["normal_equations"]  # an SVD would take too long
+    assert at_once(task("least_squares", 30_000, 300)) == []
+    assert at_once(task("low_rank", 60, 60, nrhs=0)) == ["svd"]
+    assert at_once(task("low_rank", 1000, 1000, nrhs=0, rank=5, target=0.1)) == ["block_krylov"]
+    for slow in ({"rank": 5, "target": 1e-6}, {"rank": 500, "target": 0.1}):
+        assert at_once(task("low_rank", 1000, 1000, nrhs=0, **slow)) == []
+    assert at_once(task("low_rank", 3000, 1000, nrhs=0, rank=5, target=0.1)) == []
+
+
+def test_nothing_is_tried_at_once_that_a_look_at_a_few_rows_speaks_against():
+    task = Task("least_squares", 3400, 80)
+    for condition, names in ((1e3, ["normal_equations", "svd"]), (1e12, ["svd"])):
+        A = matrices.with_spectrum(3400, 80, spectra.geometric(80, condition), np.random.default_rng(4)).A
+        assert at_once(task, A) == names

@@ -13,7 +13,7 @@ import autonla as nla
 from autonla.cost_models import spot_check
 from autonla.planner import planning
 from autonla.planner.budget import Budget
-from autonla.planner.candidates import Limits
+from autonla.planner.candidates import Limits, enumerate_entries
 from autonla.planner.kinds import ProbeStep, kind_of
 from autonla.planner.kinds.linear_system import LinearSystemKind
 from autonla.planner.planning import machine_of, seed_of
@@ -124,18 +124,28 @@ def test_a_slower_machine_is_forecast_to_take_longer():
 # Probes.
 
 
-def worth(task: Task, accuracy: float, step: int = 0, evidence: Evidence | None = None) -> bool:
-    kind = kind_of(task.kind)
-    evidence = evidence or Evidence(norm_fro=1.0)
+def probe_of(task: Task, name: str) -> ProbeStep:
+    return next(step for step in kind_of(task.kind).probes if step.name == name)
+
+
+def worth(task: Task, accuracy: float, name: str, evidence: Evidence | None = None) -> bool:
+    """Whether the planner would run the probe `name` before anything else."""
+    kind, step = kind_of(task.kind), probe_of(task, name)
+    task, evidence = replace(task, target=accuracy), kind.known(task, evidence or Evidence(norm_fro=1.0))
+    assert step.applies(task, evidence)
     limits = Limits.of(Budget(accuracy=accuracy), accuracy, 0.0)
     nothing = Prepared(None, None, task, evidence)
-    return planning._worth(kind, kind.probes[step], replace(task, target=accuracy), evidence, PROFILE, limits, nothing)
+    entries = enumerate_entries(kind, task, evidence, PROFILE, limits)
+    return planning._worth(kind, step, task, evidence, PROFILE, limits, nothing, entries, "scipy")
 
 
 def test_a_probe_is_run_where_it_may_save_more_than_it_costs():
-    for shape in ((30_000, 60), (100_000, 200), (20_000, 1000)):
-        assert worth(Task("least_squares", *shape), 1e-8)
-    assert worth(Task("linear_system", 4000, 4000), 1e-12, step=1)
+    for shape in ((5000, 200), (30_000, 60), (100_000, 200), (300_000, 20)):
+        for accuracy in (0.1, 1e-8, 1e-12):
+            assert worth(Task("least_squares", *shape), accuracy, "rows")
+    assert worth(Task("least_squares", 200_000, 400), 1e-12, "sketch")
+    assert worth(Task("linear_system", 4000, 4000), 1e-12, "conditioning")
+    assert worth(Task("low_rank", 2000, 2000, nrhs=0, rank=20), 1e-2, "range")
 
 
 @pytest.mark.parametrize("condition", [1e3, 1e10])
@@ -146,8 +156,12 @@ def test_the_condition_number_decides_about_the_normal_equations(condition):
 
 
 def test_no_probe_where_the_solve_is_as_cheap():
-    assert not worth(Task("least_squares", 60, 50), 1e-8)
-    assert not worth(Task("linear_system", 20, 20), 1e-12, step=1)
+    assert not worth(Task("least_squares", 60, 50), 1e-8, "sketch")
+    assert not worth(Task("least_squares", 2000, 40), 1e-8, "rows")
+    assert not worth(Task("linear_system", 200, 200), 1e-12, "conditioning")
+    assert not probe_of(Task("linear_system", 20, 20), "conditioning").applies(
+        Task("linear_system", 20, 20), Evidence(norm_fro=1.0)
+    )
 
 
 def test_no_probe_that_can_find_nothing_new():
@@ -156,16 +170,28 @@ def test_no_probe_that_can_find_nothing_new():
         scaled_condition=Interval(30.0, 10.0, 100.0), residual=Interval(0.1, 0.05, 0.2),
         solution=Interval(1.0, 0.5, 2.0), coherence=Interval(2.0, 1.0, 4.0),
     )  # fmt: skip
-    assert not worth(Task("least_squares", 100_000, 200), 1e-8, evidence=known)
+    task = Task("least_squares", 100_000, 200)
+    assert not any(step.applies(task, known) for step in kind_of("least_squares").probes)
+    for condition in (30.0, 1e10):  # whether the normal equations work is known: rows can tell nothing, a sketch little
+        seen = Interval.around(condition, 3.0)
+        settled = Evidence(norm_fro=1.0, condition=seen, scaled_condition=seen)
+        assert not probe_of(task, "rows").applies(task, settled)
+        assert not worth(task, 1e-8, "sketch", settled)
 
 
 def test_findings_and_their_price_are_in_the_plan():
     found = plan(tall(30_000, 60)).evidence
     assert found.findings
     assert found.condition.low <= 1e3 <= found.condition.high
-    assert found.residual is not None
-    assert any(f.seconds > 0.0 for f in found.findings)
-    assert "condition number is about" in found.findings[0].sentence
+    assert found.residual is None  # a few rows say nothing of it
+    assert [f.probe for f in found.findings] == ["rows"]
+    assert found.findings[0].seconds > 0.0
+    assert "rows drawn at random have the condition number" in found.findings[0].sentence
+    everything = planning.all_candidates(tall(30_000, 60), Budget(), PROFILE, 0)[0].evidence
+    assert everything.residual is not None
+    assert [f.probe for f in everything.findings][:2] == ["rows", "sketch"]
+    assert all(f.seconds > 0.0 for f in everything.findings[:2])
+    assert "condition number is about" in everything.findings[1].sentence
 
 
 def test_rigor_estimate_probes_nothing_that_is_not_free():
@@ -192,11 +218,11 @@ def np_solve(A, b, task, reuse):
 def step(name, log, applies=True, always=True, seconds=0.0, **by_products) -> ProbeStep:
     work = Work((seconds_of_work(seconds),) if seconds else ())
 
-    def run(A, b, task, evidence):
+    def run(A, b, task, evidence, backend):
         log.append(name)
         return task, replace(evidence, findings=(*evidence.findings, Finding("?", f"{name} looked"))), by_products
 
-    return ProbeStep(name, lambda t, e: applies, lambda t, e: work, run, always=always)
+    return ProbeStep(name, lambda t, e: applies, lambda t, e, backend: work, run, always=always)
 
 
 def test_probes_run_in_order_and_add_up(probing):

@@ -1,0 +1,205 @@
+"""One candidate after the other: run, certify, and keep what each attempt has taught."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..primitives.algorithm import Breakdown, Outcome
+from ..primitives.interval import Interval
+from ..primitives.kernels import library
+from .budget import Budget
+from .candidates import Entry
+from .certificate import Certificate
+from .kinds import Kind
+from .prepare import Prepared
+from .solution import Attempt
+
+# The certificate draws from its own random stream, never from the algorithm's.
+_CERTIFICATE_STREAM = 0x5EED_CE57
+# Without an accuracy in the budget an answer this far from LAPACK's is not taken from a shortcut.
+_FAR_FROM_LAPACK = 100.0
+# By-products of an answer that was not good enough from which the next candidate may go on (a range: by power steps).
+_CONTINUED = ("range", "factor")
+
+
+def certificate_seed(seed: int) -> int:
+    """Key of the certificate's random stream."""
+    return (seed ^ _CERTIFICATE_STREAM) & (2**63 - 1)
+
+
+def run_and_certify(
+    kind: Kind, prepared: Prepared, entry: Entry, metric: str, accuracy: float | None, confidence: float
+) -> tuple[Outcome, Certificate, float, float]:
+    """One candidate: its outcome, certificate, and the seconds of both. Raises Breakdown."""
+    started = time.perf_counter()
+    task = prepared.task
+    outcome = entry.algorithm.solve(
+        prepared.A, prepared.b, entry.task(task), entry.options, prepared.evidence, prepared.by_products
+    )
+    ran = time.perf_counter()
+    _check_shapes(outcome.value, prepared)
+    lib = library(entry.options.backend)
+    value = tuple(map(lib.asarray, outcome.value)) if isinstance(outcome.value, tuple) else lib.asarray(outcome.value)
+    with np.errstate(all="ignore"):  # an answer may be anything; what overflows is not certified
+        certificate = kind.certify(
+            lib,
+            lib.asarray(prepared.A),
+            None if prepared.b is None else lib.asarray(prepared.b),
+            replace(outcome, value=value),
+            task,
+            prepared.evidence,
+            metric=metric,
+            target=accuracy,
+            reuse={
+                **outcome.by_products,
+                **{k: v for k, v in prepared.by_products.items() if k == "sketch"},
+                "sketch_used": entry.algorithm.randomized,
+            },
+            seed=certificate_seed(task.seed),
+            confidence=confidence,
+        )
+    return outcome, certificate, ran - started, time.perf_counter() - ran
+
+
+def _check_shapes(value: Any, prepared: Prepared) -> None:
+    """Raise Breakdown where an algorithm (of another package, perhaps) returned something of another shape."""
+    task, b = prepared.task, prepared.b
+    if b is not None:
+        found, expected = [tuple(value.shape)], [(task.n, *b.shape[1:])]
+    else:
+        found, rank = [tuple(part.shape) for part in value], int(value[1].shape[0])
+        expected = [(task.m, rank), (rank,), (rank, task.n)]
+    if found != expected:
+        raise Breakdown(f"its answer has shape {found}, not {expected}")
+
+
+def _rank(certificate: Certificate) -> tuple[bool, float, float]:
+    """Order of answers: satisfied before not, then by bound, then by estimate."""
+    return not certificate.satisfied, certificate.bound, certificate.estimate
+
+
+class Attempts:
+    """What was tried of one problem, the best answer so far, what was learned, and what is left of the budget.
+
+    Attributes
+    ----------
+    prepared : Prepared
+        Operands; its evidence and by-products grow with the attempts.
+    tried : list of Entry
+    attempts : list of Attempt
+        The same, for the record.
+    failed : list of Entry
+    best : (Outcome, Certificate) or None
+    seconds : dict
+        "run" and "certify", of all attempts [s].
+    learned : bool
+        Whether a failure has added to the evidence since this was last set to False.
+    started : float
+        On the clock of `time.perf_counter`.
+    """
+
+    def __init__(self, kind: Kind, prepared: Prepared, budget: Budget, metric: str, started: float) -> None:
+        self.kind, self.budget, self.metric, self.started = kind, budget, metric, started
+        # a copy: what attempts leave behind is for the next attempt of this run only
+        self.prepared = replace(prepared, by_products=dict(prepared.by_products))
+        self.tried: list[Entry] = []
+        self.attempts: list[Attempt] = []
+        self.failed: list[Entry] = []
+        self.best: tuple[Outcome, Certificate] | None = None
+        self.seconds = {"run": 0.0, "certify": 0.0}
+        self.out_of_memory = False
+        self.learned = False
+        self.joules = 0.0  # forecast for what has been tried
+
+    def attempt(self, entry: Entry) -> bool:
+        """Run one candidate; True when its answer satisfies the budget."""
+        label = entry.candidate.label
+        begun = time.perf_counter()
+        self.tried.append(entry)
+        if entry.candidate.forecast is not None:
+            self.joules += entry.candidate.forecast.joules.median
+        try:
+            outcome, certificate, ran, certified = run_and_certify(
+                self.kind, self.prepared, entry, self.metric, self.budget.accuracy, self.budget.confidence
+            )
+        except Breakdown as breakdown:
+            self._failed(entry, begun, f"broke down: {breakdown}")
+            if breakdown.condition is not None:
+                self._learn_condition(breakdown.condition)
+            return False
+        except (MemoryError, RuntimeError) as error:
+            if not (isinstance(error, MemoryError) or "allocate" in str(error) or "out of memory" in str(error)):
+                raise
+            self.out_of_memory = True
+            self._failed(entry, begun, f"ran out of memory: {error}")
+            return False
+        self.seconds["run"] += ran
+        self.seconds["certify"] += certified
+        if self.best is None or _rank(certificate) < _rank(self.best[1]):
+            self.best = outcome, certificate
+        seen = outcome.by_products.get("condition")
+        if seen is not None:
+            found = Interval.around(seen, 3.0).at_least(1.0)
+            self.prepared.evidence = replace(self.prepared.evidence, condition=found, scaled_condition=found)
+        good = certificate.satisfied
+        unlimited = not self.budget.limited or entry.candidate.forecast is None  # what runs at once was not weighed
+        if good and self.budget.accuracy is None and unlimited and not entry.algorithm.safe:
+            good = certificate.bound <= _FAR_FROM_LAPACK * self.kind.lapack_target(
+                self.prepared.task, self.prepared.evidence
+            )
+        sentence = "certified" if good else f"its certificate allows only {certificate.bound:.1e}"
+        self.attempts.append(Attempt(label, ran + certified, sentence, certificate.bound, dict(outcome.details)))
+        if not good:
+            self.failed.append(entry)
+            self.prepared.by_products |= {k: v for k, v in outcome.by_products.items() if k in _CONTINUED}
+            if certificate.numerical_rank is not None:
+                self.learned = True
+                known = replace(self.prepared.evidence, numerical_rank=certificate.numerical_rank)
+                self.prepared.evidence = known
+        return good
+
+    def _failed(self, entry: Entry, begun: float, sentence: str) -> None:
+        seconds = time.perf_counter() - begun
+        self.seconds["run"] += seconds
+        self.failed.append(entry)
+        self.attempts.append(Attempt(entry.candidate.label, seconds, sentence, None))
+
+    def _learn_condition(self, found: Interval) -> None:
+        evidence = self.prepared.evidence
+        if found.low > min(evidence.condition.low, evidence.scaled_condition.low):
+            self.learned = True
+            self.prepared.evidence = replace(evidence, condition=found, scaled_condition=found)
+
+    def left(self) -> float:
+        """Seconds left of the latency budget."""
+        return math.inf if self.budget.latency is None else self.budget.latency - (time.perf_counter() - self.started)
+
+    def may_follow(self, entry: Entry) -> bool:
+        """Whether it is worth trying `entry` after what has failed, and whether it fits what is left."""
+        forecast = entry.candidate.forecast
+        if forecast is None:
+            return False
+        if self.budget.memory is not None and forecast.bytes.high > self.budget.memory - self.prepared.claimed_bytes:
+            return False
+        if forecast.seconds.median > self.left():
+            return False
+        if self.budget.energy is not None and forecast.joules.median > self.budget.energy - self.joules:
+            return False
+        return not self.has_failed(entry)
+
+    def has_failed(self, entry: Entry) -> bool:
+        """Whether `entry` was tried, or would fail for the reason another one did."""
+        return any(_same_method(entry, other) for other in self.failed)
+
+
+def _same_method(entry: Entry, failed: Entry) -> bool:
+    """Whether `entry` would fail for the reason `failed` did: the same algorithm, not forecast to be more accurate."""
+    if entry.algorithm.name != failed.algorithm.name:
+        return False
+    a, b = entry.candidate.forecast, failed.candidate.forecast
+    return a is None or b is None or a.error.median > 0.5 * b.error.median
