@@ -404,7 +404,20 @@ def _remembered(
         return enumerate_entries(kind, task, evidence, profile, limits, ready, pool=pool, only=only)
     evidence = _regardless_of_scale(evidence)
     torch_loaded = "torch" in sys.modules
-    key = (kind, replace(task, seed=0), evidence, limits, ready, pool, only, profile.scale, id(profile), torch_loaded)
+    registered = tuple(map(id, kind.algorithms))
+    key = (
+        kind,
+        registered,
+        replace(task, seed=0),
+        evidence,
+        limits,
+        ready,
+        pool,
+        only,
+        profile.scale,
+        id(profile),
+        torch_loaded,
+    )
     found = _memory.get(key)
     if found is None or found[0] is not profile:
         if len(_memory) >= _MOST_REMEMBERED:

@@ -28,7 +28,7 @@ from .suite import Instance
 from .truth import true_error
 
 PAUSE = 0.12  # idle threads of a BLAS spin for some tens of milliseconds [s]
-SHORT = 0.01  # a call that takes less is made again at once, and the second one counts [s]
+SHORT = 0.01  # a call that takes less is made three times more at once, and their median counts [s]
 HOPELESS = 6.0  # a candidate forecast to take this many times what `solve` took is not run
 SURPRISE = 3.0  # a first call that takes this many times its forecast may have compiled something: it does not count
 CONTENDER = 1.5  # only what comes within this factor of the fastest is timed more than once
@@ -287,15 +287,18 @@ def _forecast_seconds(candidate: Candidate) -> float:
 
 
 def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds and result of a call after a pause; of a second one right after it where the first was short.
+    """Seconds and result of a call after a pause; where it was short, the median of three more right after it.
 
     Short calls come in rows; of a single one most is the waking of threads and caches, whoever makes it.
     """
     time.sleep(PAUSE)
-    for _ in range(2):
-        started = time.perf_counter()
-        result = call()
-        seconds = time.perf_counter() - started
-        if seconds > SHORT:
-            break
-    return seconds, result
+    seconds, result = _once(call)
+    if seconds > SHORT:
+        return seconds, result
+    return sorted((_once(call) for _ in range(3)), key=lambda timed: timed[0])[1]
+
+
+def _once(call: Callable[[], Any]) -> tuple[float, Any]:
+    started = time.perf_counter()
+    result = call()
+    return time.perf_counter() - started, result

@@ -18,6 +18,7 @@ from ..candidates import show_seconds
 from . import metrics
 from .measuring import Row, measure
 from .metrics import Summary, summarize
+from .real import left_out
 from .selectors import Contest, contests
 from .stability import Stability, StabilitySummary, machines_of, stability, summarize_stability
 from .suite import Instance, suite
@@ -65,6 +66,12 @@ def run_suite(
     import torch  # noqa: F401 -- as after the first solve that used it; its import is not what is measured
 
     chosen = _instances(daily, only)
+    missing = left_out()
+    if missing and not only:
+        out.print(
+            f"{missing} instances of real matrices are left out: AUTONLA_SHARED_DATA names no folder that has them",
+            style="dim", soft_wrap=True,
+        )  # fmt: skip
     rows: list[Row] = []
     for number, instance in enumerate(chosen, 1):
         row = measure(instance, rounds, race=race)

@@ -42,6 +42,7 @@ SKETCH_FACTOR = 4
 _TEST_VECTORS = 3
 _PROJECTIONS = 4
 _FACTORING = 2.0  # backward error of a Householder factorization, in units of u sqrt(n): less than 1 was measured
+_TOLERANCE = 1e-10  # of the squared lengths of test vectors
 _EXACT_INVERSE = 128
 _TRUSTED, _TRUSTED_SQUARED = 0.05, 0.25  # rounding up to which an R factor, or a Gram factor, stands for A
 _QR_AT_ONCE = 2e7  # below this many multiply-adds a QR factorization of A takes less time than starting a sketch
@@ -210,8 +211,9 @@ class _Given:
         found = (self.product * self.product).sum(0)
         lengths = (self.G * self.G).sum(0)
         gap = abs(found[:columns] + task.ridge * (self.W[:, :columns] ** 2).sum(0) - lengths)
-        if not bool(lib.xp.all(gap <= (1e-6 + eta) * lengths)):
+        if not bool(lib.xp.all(gap <= (_TOLERANCE + eta) * lengths)):
             return None
+        eta += 2.0 * _TOLERANCE * n  # what the tests may overlook, were it all in one direction
         if self.V is not None:
             small = 8.0 * _negligible(n) * float(self.s[0]) if self.s.shape[0] else 0.0
             if not bool(lib.xp.all(found[columns:] <= small**2 * (self.W[:, columns:] ** 2).sum(0) + small**2)):

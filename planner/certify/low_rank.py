@@ -91,7 +91,7 @@ def certify(
     energy = None if seen is None else _residual_energy(lib, seen, U, Vh, s, norm_fro, own)
     if energy is not None and energy > _resolved(target or task.target or 1e-12) * norm_fro**2:
         estimate, method, sure = math.sqrt(energy), "residual from the range found, checked by test vectors", confidence
-        cancelled = math.sqrt(energy + 16.0 * UNIT * norm_fro**2) - estimate
+        cancelled = math.sqrt(energy + 64.0 * UNIT * norm_fro**2) - estimate
     else:
         estimate = _residual_by_blocks(lib, A, U, scaled_Vh, mean)
         method, sure, cancelled = "residual formed by blocks", 1.0, 0.0

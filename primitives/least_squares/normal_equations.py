@@ -182,7 +182,7 @@ def _corrections(lib: Library, R: Array, x: Array, b: Array, task: Task, options
     if not condition < limit(options.dtype):
         raise Breakdown(
             f"the condition number is about {condition:.1g}, and its square does not fit in {options.dtype}",
-            condition=Interval(condition, limit(options.dtype), 3.0 * condition),
+            condition=_above(options.dtype),  # rounding of the Gram matrix hides how far above
         )
     norm_b = column_norms(b[:, None] if b.ndim == 1 else b)
     moved = scale if x.ndim == 1 else scale[:, None]
@@ -205,7 +205,7 @@ def corrections_for(condition: float, size: float, factor: float, target: float,
 
 
 def work(task: Task, evidence: Evidence, options: Options) -> Work:
-    """One Gram matrix, one Cholesky factor and its condition, A'b, and per correction two products with A and a solve."""
+    """One Gram matrix, its Cholesky factor and condition, A'b, and per correction two products with A and a solve."""
     m, n, r, c = task.m, task.n, task.nrhs, _expected_corrections(task, evidence, options)
     k = Calls(options.backend, options.dtype)
     cast = options.dtype != task.dtype
@@ -215,7 +215,8 @@ def work(task: Task, evidence: Evidence, options: Options) -> Work:
     if options.backend == "numpy" and options.dtype == "float32":  # it factors in float64
         square *= 2.0
     if task.ridge > 0.0:
-        square = max(square, 4.2 if q * q < 2**15 or options.backend == "torch" else 2.2)
+        large = 3.2 if options.dtype == "float32" else 2.2  # numpy reuses large temporaries of float64
+        square = max(square, 4.2 if q * q < 2**15 or options.backend == "torch" else large)
     if m >= n:
         products = (product_transpose(k, task), *gradient_calls(k, task, c))
         held = 1.0 if options.backend != "numpy" else 2.0  # R and what a solve copies
@@ -225,7 +226,7 @@ def work(task: Task, evidence: Evidence, options: Options) -> Work:
             entries += min(m, block_rows(n, CAST_BLOCK)) * (n + r)
     else:
         products = (product_transpose(k, task, c + 1.0), *((product(k, task, c),) if c else ()))
-        entries = max(square * m * m, m * m + 3.0 * n * r) + 4.0 * m * r + 64.0
+        entries = max(square * m * m + n * r, m * m + 3.0 * n * r) + 4.0 * m * r + 64.0
         if cast:
             products += (k("cast", m, n),)
             entries += m * (n + r)

@@ -560,5 +560,10 @@ def test_without_ridge_the_condition_number_is_that_of_problems_never_seen():
     assert (UNSEEN.low, UNSEEN.high) == (1.0, 1e12)
     assert plan.chosen.algorithm == "normal_equations"
     assert 0.2 < plan.chosen.failure < 0.4  # they may break down, and that has its price
-    others = [c.forecast.seconds.median for c in plan.candidates if c.feasible and c.algorithm != "normal_equations"]
+    others = [
+        c.forecast.seconds.median
+        for c in plan.candidates
+        if c.forecast is not None and c.feasible and c.algorithm != "normal_equations"
+    ]
+    assert plan.chosen.forecast is not None
     assert plan.chosen.cost > plan.chosen.forecast.seconds.median + 0.2 * min(others)

@@ -224,6 +224,134 @@ def test_normal_equations_do_not_mind_columns_of_different_size():
     assert (np.ldexp(graded, np.arange(20) * 3) == plain).all()
 
 
+CONDITIONS = (1.0, 1e2, 1e4, 1e6)
+
+
+@pytest.mark.parametrize("shape", [(400, 30), (30, 400), (3000, 150)])
+@pytest.mark.parametrize("backend", LIBRARIES)
+def test_normal_equations_see_the_condition_number(shape, backend):
+    """Of A with its columns (for wide A its rows) scaled to one length, within a factor of two."""
+    rng = np.random.default_rng(11)
+    for cond in CONDITIONS:
+        A = matrices.with_spectrum(shape[0], shape[1], spectra.geometric(min(shape), cond), rng).A
+        lengths = np.linalg.norm(A, axis=0 if shape[0] > shape[1] else 1)
+        singular = np.linalg.svd(A / (lengths if shape[0] > shape[1] else lengths[:, None]), compute_uv=False)
+        exact = singular[0] / singular[-1]
+        b = rng.standard_normal(shape[0])
+        seen = _run(normal_equations, normal_equations.Options(backend), A, b, _task(A, b)).by_products["condition"]
+        assert exact / 2.0 < seen < 2.0 * exact
+
+
+@pytest.mark.parametrize("backend", LIBRARIES)
+@pytest.mark.parametrize(
+    ("shape", "ridge"), [((400, 12), 0.0), ((400, 12), 1e-3), ((20, 45), 0.0), ((20, 45), 1e-3), ((30, 30), 0.0)]
+)
+def test_factors_that_are_left_behind(backend, shape, ridge):
+    """R'R = A'A + ridge I, of A A' for wide A; and the singular values and vectors of R."""
+    problem = _problem(*shape, cond=1e3)
+    A, b = problem.A, problem.b
+    task = _task(A, b, ridge=ridge)
+    exact = (A @ A.T if shape[0] < shape[1] else A.T @ A) + ridge * np.eye(min(shape))
+    wide_ridge = shape[0] < shape[1] and ridge > 0.0
+    expected = {
+        "normal_equations": {"gram_factor", "condition"},
+        "householder_qr": set() if wide_ridge else {"r_factor"},
+        "svd": set() if shape[0] < shape[1] or backend == "numpy" else {"r_factor"} if ridge else {"r_factor", "r_svd"},
+        "randomized_cholesky_qr": {"r_factor", "sketch"},
+    }
+    for algorithm, options in _settings([BY_NAME[name] for name in expected], task):
+        if options.backend != backend or options.dtype != "float64":
+            continue
+        left = _run(algorithm, options, A, b, task).by_products
+        assert set(left) == expected[algorithm.name], algorithm.label(options)
+        for name in left.keys() & {"gram_factor", "r_factor"}:
+            R = _as_numpy(left[name])
+            assert R.shape == exact.shape
+            assert np.array_equal(R, np.triu(R))
+            assert np.linalg.norm(R.T @ R - exact) < 1e-13 * np.linalg.norm(exact), (algorithm.name, name)
+        if "r_svd" in left:
+            s, Vh = map(_as_numpy, left["r_svd"])
+            assert np.allclose(s, np.linalg.svd(A, compute_uv=False), rtol=0, atol=1e-14)
+            assert np.linalg.norm((Vh.T * s**2) @ Vh - A.T @ A) < 1e-13
+
+
+def test_as_many_corrections_as_the_condition_number_and_the_target_demand():
+    rng = np.random.default_rng(12)
+    found = {}
+    for cond in (1e1, 1e4, 1e6):
+        A = matrices.with_spectrum(600, 20, spectra.geometric(20, cond), rng).A
+        b = A @ rng.standard_normal(20) + 0.1 * rng.standard_normal(600)
+        for target in (1e-3, 1e-9, 1e-12, 1e-15):
+            out = _run(normal_equations, normal_equations.Options(), A, b, _task(A, b, target=target))
+            found[cond, target] = out.details["corrections"]
+            level = float(truth.prediction_error(A, np.linalg.lstsq(A, b)[0], b))
+            assert truth.prediction_error(A, out.value, b) <= max(target, 30.0 * level), (cond, target)
+        counts = [found[cond, target] for target in (1e-3, 1e-9, 1e-12, 1e-15)]
+        assert counts == sorted(counts)
+        assert counts[0] == 0
+    assert found[1e1, 1e-12] == 0  # nothing is gained by correcting where nothing was lost
+    assert found[1e4, 1e-12] >= 1
+    assert found[1e6, 1e-12] > found[1e4, 1e-12] or found[1e6, 1e-9] >= 1
+    # A number that is asked for is what is done.
+    for count in (0, 1, 3):
+        out = _run(normal_equations, normal_equations.Options(corrections=count), A, b, _task(A, b, target=0.1))
+        assert out.details["corrections"] == count
+
+
+@pytest.mark.parametrize("shape", [(500, 20), (20, 500)])
+@pytest.mark.parametrize("cond", [1e8, 1e10, 1e13])
+def test_a_breakdown_tells_how_ill_conditioned_the_matrix_is(shape, cond):
+    rng = np.random.default_rng(13)
+    for s in (spectra.geometric(20, cond), spectra.one_small(20, cond)):
+        A = matrices.with_spectrum(shape[0], shape[1], s, rng).A
+        b = rng.standard_normal(shape[0])
+        with pytest.raises(Breakdown) as caught:
+            _run(normal_equations, normal_equations.Options(), A, b, _task(A, b))
+        seen = caught.value.condition
+        assert seen is not None
+        assert normal_equations.limit("float64") <= seen.low <= seen.median <= seen.high
+        assert seen.low <= cond * (1.0 + 1e-6)
+        assert cond <= 3.0 * seen.high
+        # and with it they no longer apply, while a method that does not square it does
+        known = replace(Evidence(), condition=seen, scaled_condition=seen)
+        task = _task(A, b)
+        assert normal_equations.applies(task, known, normal_equations.Options()) is not None
+        assert qr.applies(task, known, qr.Options()) is None
+
+
+@pytest.mark.parametrize("algorithm", [qr, randomized_cholesky_qr])
+def test_other_breakdowns_tell_it_too(algorithm):
+    problem = _problem(500, 10)
+    A = problem.A.copy()
+    A[:, 3] = 0.0
+    task = _task(A, problem.b)
+    with pytest.raises(Breakdown) as caught:
+        _run(algorithm, next(iter(algorithm.options(task, Evidence()))), A, problem.b, task)
+    assert caught.value.condition is not None
+    assert caught.value.condition.low > 1e10
+
+
+def test_what_is_known_of_the_condition_number_decides_whether_they_may_break_down():
+    task, options = Task("least_squares", 5000, 50), normal_equations.Options()
+    chances = []
+    for median in (1e1, 1e4, 1e6, 1e8, 1e12):
+        seen = Interval.around(median, 100.0)
+        chances.append(
+            normal_equations.breakdown(task, replace(Evidence(), condition=seen, scaled_condition=seen), options)
+        )
+    assert chances == sorted(chances)
+    assert chances[0] < 1e-6
+    assert 0.05 < chances[2] < 0.5
+    assert chances[-1] > 0.99
+    reason = normal_equations.applies(
+        task,
+        replace(Evidence(), condition=Interval(1e8, 1.0, 1e12), scaled_condition=Interval(1e8, 1.0, 1e12)),
+        options,
+    )
+    assert reason is not None
+    assert "is about 1e+08, above 3e+07" in reason
+
+
 @pytest.mark.parametrize("algorithm", [randomized_cholesky_qr, sketch_and_solve, spir])
 def test_exactly_singular_matrices_break_down_or_are_solved(algorithm):
     problem = _problem(500, 10)
@@ -454,6 +582,13 @@ def test_work_counts_the_flops_that_are_done(module, columns, shape, monkeypatch
         (3000, 50, 20, "C", 0.0, "float64"),
         (200, 160, None, "C", 1e-3, "float64"),
         (160, 400, 3, "F", 0.0, "float64"),
+        (100, 3000, None, "C", 0.0, "float64"),
+        (60, 2000, 20, "C", 0.0, "float64"),
+        (160, 400, None, "C", 1e-3, "float64"),
+        (100, 3000, None, "F", 1e-3, "float64"),
+        (1200, 200, None, "F", 0.0, "float64"),
+        (100, 3000, None, "C", 0.0, "float32"),
+        (200, 600, None, "C", 1e-3, "float32"),
         (3000, 50, None, "C", 1e-3, "float64"),
         (20000, 40, None, "C", 0.0, "float32"),
     ],
