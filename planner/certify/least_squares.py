@@ -12,10 +12,10 @@ upper triangular R such that A R^-1 = U W with U orthonormal and the singular va
   1 + sqrt(n/l) + sqrt(2 ln(1/delta)/l) with probability 1 - delta (Davidson and Szarek 2001 for Gaussian S;
   sparse sign sketches with eight nonzeros follow it, which is tested).
 
-Numerically rank-deficient A: singular values below 4 sqrt(n) u sigma_1 are rounding and count as zero, and P projects
-on the remaining directions (a tighter threshold than the max(m, n) eps of gelsd, which may drop directions that
-matter); the solution must then be the one of minimum norm. A term for rounding is added; when that term decides, the
-residual and its product with A' are computed again in twice the precision.
+Numerically rank-deficient A: singular values below 4 sqrt(n) u sigma_1 (more for long columns) are rounding and count
+as zero, and P projects on the remaining directions (a tighter threshold than the max(m, n) eps of gelsd, which may
+drop directions that matter); the solution must then be the one of minimum norm. A term for rounding is added; when that
+term decides, the residual and its product with A' are computed again in twice the precision.
 
 Wide A: an R with R'R = A A' (+ ridge I) that passes the same test with A' shows that the rank is full, so that P r = r;
 x must be of minimum norm. With ridge, ||(A'A + ridge I)^(-1/2) g||^2 = (||g||^2 - ||R^-T A g||^2) / ridge (Woodbury).
@@ -48,9 +48,13 @@ _TRUSTED, _TRUSTED_SQUARED = 0.05, 0.25  # rounding up to which an R factor, or 
 _QR_AT_ONCE = 2e7  # below this many multiply-adds a QR factorization of A takes less time than starting a sketch
 
 
-def _negligible(n: int) -> float:
-    """Singular values below this times sigma_1 are rounding of the entries and of the factorization."""
-    return 4.0 * math.sqrt(n) * UNIT
+def _negligible(task: Task) -> float:
+    """Singular values below this times sigma_1 are rounding of the entries and of the factorization.
+
+    Long columns add up more roundings: exactly dependent columns of 50000 rows left 75 u where 4 sqrt(n) u is 12.
+    """
+    long, short = max(task.m, task.n), max(1, min(task.m, task.n))
+    return 4.0 * math.sqrt(short) * UNIT * max(1.0, 0.25 * math.sqrt(long / short))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +103,12 @@ def _from_matrix(lib: Library, M: Any, task: Task, distortion: float, confidence
         norms = column_norms(R)
         scaled = diagonal / lib.xp.where(norms > 0, norms, lib.xp.ones_like(norms))
         # a small pivot relative to its column says "perhaps rank-deficient": only then is the SVD worth its price
-        if float(lib.xp.min(scaled)) > 1e3 * _negligible(task.n):
+        if float(lib.xp.min(scaled)) > 1e3 * _negligible(task):
             return _rounded(lib, R, task, distortion, confidence, method)
     else:
         R = M
     _, s, Vh = lib.svd(R)
-    keep = int((s > _negligible(task.n) * s[0]).sum()) if s.shape[0] else 0
+    keep = int((s > _negligible(task) * s[0]).sum()) if s.shape[0] else 0
     if keep == M.shape[1]:
         return _rounded(lib, R, task, distortion, confidence, method)
     return _Embedding(None, Vh[:keep].T, s[:keep], None, distortion, confidence, f"{method}, rank {keep}")
@@ -134,7 +138,7 @@ def _embedding(
     if task.m < task.n and task.ridge == 0.0:
         # wide: the directions of range(A) themselves
         U, s, Vh = lib.svd(lib.astype(A, "float64"))
-        keep = int((s > _negligible(min(task.m, task.n)) * s[0]).sum())
+        keep = int((s > _negligible(task) * s[0]).sum())
         return _Embedding(None, Vh[:keep].T, s[:keep], U[:, :keep], 0.0, 1.0, "singular vectors of A")
     ready = reuse.get("sketch")
     if ready is not None and ready.kind == "identity" and task.dtype != "float64":
@@ -184,7 +188,7 @@ class _Given:
         stream = np.random.default_rng(np.random.Philox(key=seed))
         xp, n = lib.xp, R.shape[0]
         s, Vh = (lib.asarray(part) for part in reuse["r_svd"]) if "r_svd" in reuse else (R[0], R)
-        keep = int((s > _negligible(n) * s[0]).sum()) if "r_svd" in reuse and n else n
+        keep = int((s > _negligible(task) * s[0]).sum()) if "r_svd" in reuse and n else n
         if keep < n:
             V, s = Vh[:keep].T, s[:keep]
             G = lib.asarray(stream.standard_normal((keep, _TEST_VECTORS)))
@@ -215,7 +219,7 @@ class _Given:
             return None
         eta += 2.0 * _TOLERANCE * n  # what the tests may overlook, were it all in one direction
         if self.V is not None:
-            small = 8.0 * _negligible(n) * float(self.s[0]) if self.s.shape[0] else 0.0
+            small = 8.0 * _negligible(task) * float(self.s[0]) if self.s.shape[0] else 0.0
             if not bool(lib.xp.all(found[columns:] <= small**2 * (self.W[:, columns:] ** 2).sum(0) + small**2)):
                 return None
             method = f"singular values of the algorithm's R checked by independent test vectors, rank {self.V.shape[1]}"
