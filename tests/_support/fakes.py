@@ -49,6 +49,7 @@ def fake(
     safe: bool = False,
     randomized: bool = False,
     backend: str = "numpy",
+    breakdown: float | Callable[[Evidence], float] = 0.0,
 ) -> Algorithm:
     """An algorithm with a declared price and error.
 
@@ -58,6 +59,8 @@ def fake(
         Default: zeros.
     error : float, Interval or tuple of float
         Its forecast; a tuple makes as many variants (`seconds` may then be one too).
+    breakdown : float or callable (evidence) -> float
+        Probability that it breaks down.
     """
 
     def run(A: Any, b: Any, task: Task, options: Any, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
@@ -83,6 +86,7 @@ def fake(
         solve=run,
         safe=safe,
         randomized=randomized,
+        breakdown=lambda task, evidence, options: breakdown(evidence) if callable(breakdown) else breakdown,
     )
 
 

@@ -497,6 +497,66 @@ def test_a_likely_failure_counts_as_what_follows_it():
     assert 0.3 < second.candidate.failure < 0.5
 
 
+@pytest.mark.parametrize("chance", [0.0, 0.1, 0.3, 0.45])
+def test_a_breakdown_that_is_likely_counts_too(chance):
+    task, limits = Task("fake", 100, 10), Limits.of(Budget(accuracy=1e-6), 1e-6, 0.0)
+    kind = FakeKind(fake("risky", seconds=0.5, breakdown=chance), fake("safe", seconds=1.0, safe=True))
+    entries = enumerate_entries(kind, task, Evidence(), kind.profile, limits)
+    risky: Any = next(e.candidate for e in entries if e.algorithm.name == "risky")
+    assert risky.failure == pytest.approx(chance, abs=1e-6)
+    assert risky.cost == pytest.approx((1.0 + SWITCH_MARGIN) * 0.5 + _RISK * chance * 1.0, rel=0.02)
+    assert risky.forecast.seconds.median == pytest.approx(0.5, rel=0.02)  # its own price has nothing to do with it
+    assert (entries[0].algorithm.name == "risky") is (risky.cost < 1.0)
+
+
+def test_breaking_down_and_missing_the_target_are_independent_ways_to_fail():
+    task, limits = Task("fake", 100, 10), Limits.of(Budget(accuracy=1e-6), 1e-6, 0.0)
+    error = Interval(1e-7, 1e-8, 2e-6)
+    plain, both = (
+        enumerate_entries(kind := FakeKind(fake("a", error=error, breakdown=b)), task, Evidence(), kind.profile, limits)
+        for b in (0.0, 0.2)
+    )
+    missing = plain[0].candidate.failure
+    assert missing == pytest.approx(error.probability_above(1e-6))
+    assert 0.01 < missing < 0.2
+    assert both[0].candidate.failure == pytest.approx(1.0 - 0.8 * (1.0 - missing))
+
+
+def test_what_will_probably_break_down_is_not_feasible_and_says_why():
+    task, limits = Task("fake", 100, 10), Limits.of(Budget(accuracy=1e-6), 1e-6, 0.0)
+    kind = FakeKind(fake("risky", seconds=0.1, breakdown=0.7), fake("safe", seconds=1.0, safe=True))
+    first, second = enumerate_entries(kind, task, Evidence(), kind.profile, limits)
+    assert first.algorithm.name == "safe"
+    assert not second.candidate.feasible
+    assert second.candidate.reason == "it breaks down with probability 0.70"
+    wrong = FakeKind(fake("wrong", seconds=0.1, error=1e-4, breakdown=0.1), fake("safe", seconds=1.0, safe=True))
+    reason = enumerate_entries(wrong, task, Evidence(), kind.profile, limits)[1].candidate.reason
+    assert "its error is forecast at 1.0e-04" in reason
+
+
+def test_a_failure_that_all_share_counts_against_none():
+    task, limits = Task("fake", 100, 10), Limits.of(Budget(accuracy=1e-6), 1e-6, 0.0)
+    kind = FakeKind(fake("quick", seconds=0.5, breakdown=0.4), fake("slow", seconds=1.0, breakdown=0.4))
+    first = enumerate_entries(kind, task, Evidence(), kind.profile, limits)[0].candidate
+    assert first.algorithm == "quick"
+    assert first.cost == pytest.approx((1.0 + SWITCH_MARGIN) * 0.5, rel=0.02)
+
+
+def test_what_follows_a_failure_in_another_library_costs_its_threads_waking_up():
+    """The best other algorithm is the cheapest including the switch, which costs no more than it takes itself."""
+    task, limits = Task("fake", 100, 10), Limits.of(Budget(accuracy=1e-6), 1e-6, 0.0)
+    costs = {}
+    for switch in (0.0, 0.2, 50.0):
+        profile = synthetic_profile(pool_switch_seconds={"numpy>scipy": switch} if switch else {})
+        kind = FakeKind(
+            fake("risky", seconds=0.5, breakdown=0.3), fake("safe", seconds=1.0, safe=True, backend="scipy")
+        )
+        entries = enumerate_entries(kind, task, Evidence(), profile, limits)
+        costs[switch] = next(e.candidate.cost for e in entries if e.algorithm.name == "risky")
+    assert costs[0.2] - costs[0.0] == pytest.approx(_RISK * 0.3 * 0.2, rel=0.05)
+    assert costs[50.0] - costs[0.0] == pytest.approx(_RISK * 0.3 * 1.0, rel=0.05)
+
+
 def test_ties_are_broken_by_label_and_the_order_is_reproducible():
     task, limits = Task("fake", 100, 10), Limits.of(Budget(accuracy=1e-6), 1e-6, 0.0)
     kind = FakeKind(fake("b"), fake("a"), fake("c"))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import random
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 import autonla as nla
 from autonla.cost_models import spot_check
+from autonla.cost_models.price import ASLEEP, Pool
 from autonla.planner import planning
 from autonla.planner.budget import Budget
-from autonla.planner.candidates import Limits, enumerate_entries
+from autonla.planner.candidates import _RISK, SWITCH_MARGIN, Limits, enumerate_entries
 from autonla.planner.kinds import ProbeStep, kind_of
 from autonla.planner.kinds.linear_system import LinearSystemKind
 from autonla.planner.planning import machine_of, seed_of
@@ -21,11 +26,11 @@ from autonla.planner.prepare import Prepared
 from autonla.primitives.evidence import Evidence, Finding
 from autonla.primitives.interval import Interval
 from autonla.primitives.task import Task
-from autonla.primitives.work import Work
+from autonla.primitives.work import KernelCall, Work
 from autonla.profiles import dumps, fingerprint, save
 from autonla.profiles.errors import InfeasibleBudget, InvalidProblem, ProfileError
 from tests._support import matrices, spectra
-from tests._support.fakes import fake, seconds_of_work
+from tests._support.fakes import FakeKind, fake, seconds_of_work
 from tests._support.machine import synthetic_profile
 
 PROFILE = synthetic_profile()
@@ -177,6 +182,224 @@ def test_no_probe_that_can_find_nothing_new():
         settled = Evidence(norm_fro=1.0, condition=seen, scaled_condition=seen)
         assert not probe_of(task, "rows").applies(task, settled)
         assert not worth(task, 1e-8, "sketch", settled)
+
+
+# The value of information, on a kind of which all is known.
+
+GOOD, BAD = Interval(10.0, 5.0, 20.0), Interval(1e10, 1e9, 1e11)
+MEMORY = 1e6
+
+
+def breaks_where_bad(chance: float):
+    """Sure where the condition number has been seen, `chance` where not."""
+
+    def breakdown(evidence: Evidence) -> float:
+        return {GOOD: 0.0, BAD: 1.0}.get(evidence.condition, chance)
+
+    return breakdown
+
+
+def voi(
+    chance: float,
+    probe_seconds: float,
+    outcomes=None,
+    *,
+    safe: float = 1.0,
+    profile=None,
+    peak: float = MEMORY,
+    kernel=None,
+    **budget: Any,
+) -> bool:
+    """Whether a probe is run that tells whether the quick algorithm (0.1 s; the safe one takes 1 s) breaks down."""
+    quick = fake("quick", seconds=0.1, breakdown=breaks_where_bad(chance))
+    step = ProbeStep(
+        "look",
+        lambda t, e: True,
+        lambda t, e, backend: Work((kernel or seconds_of_work(probe_seconds),), peak),
+        lambda A, b, t, e, backend: (t, e, {}),
+        outcomes or (lambda t, e: [(1.0 - chance, replace(e, condition=GOOD)), (chance, replace(e, condition=BAD))]),
+    )
+    kind = FakeKind(quick, fake("safe", seconds=safe, safe=True), probes=(step,))
+    task, evidence = Task("fake", 100, 10, target=1e-6), Evidence(norm_fro=1.0)
+    limits = Limits.of(Budget(**{"accuracy": 1e-6, **budget}), 1e-6, 0.0)
+    profile = profile or synthetic_profile(python_overhead_seconds=0.0)
+    entries = enumerate_entries(kind, task, evidence, profile, limits)
+    nothing = Prepared(None, None, task, evidence)
+    return planning._worth(kind, step, task, evidence, profile, limits, nothing, entries, "numpy")
+
+
+def gain(chance: float, quick: float = 0.1, safe: float = 1.0) -> float:
+    """Expected seconds without looking, less those with."""
+    blind = min((1.0 + SWITCH_MARGIN) * quick + _RISK * chance * safe, safe)
+    return blind - (1.0 - chance) * (1.0 + SWITCH_MARGIN) * quick - chance * safe
+
+
+@pytest.mark.parametrize("chance", [0.1, 0.3, 0.45])
+def test_a_probe_is_worth_what_it_saves_in_the_mean_over_its_outcomes(chance):
+    worth_it = gain(chance)
+    assert worth_it > 0.04
+    assert voi(chance, 0.9 * worth_it)
+    assert not voi(chance, 1.1 * worth_it)
+
+
+def test_a_probe_that_finds_nothing_half_of_the_time_is_worth_half():
+    def half(t, e):
+        return [(0.35, replace(e, condition=GOOD)), (0.15, replace(e, condition=BAD))]
+
+    worth_it = 0.5 * gain(0.3)
+    assert voi(0.3, 0.9 * worth_it, half)
+    assert not voi(0.3, 1.1 * worth_it, half)
+
+
+def test_nothing_is_worth_knowing_that_would_change_nothing():
+    assert not voi(0.0, 1e-6)  # the quick one is sure
+    assert not voi(0.3, 1e-6, lambda t, e: [])
+    assert not voi(0.3, 1e-6, lambda t, e: [(1.0, e)])
+    assert not voi(0.3, 1e-6, safe=0.1)  # the sure one is as quick
+
+
+def test_its_overhead_in_python_is_part_of_its_price():
+    worth_it = gain(0.3)
+    slow = synthetic_profile(python_overhead_seconds=0.5 * worth_it / planning._THIN_CALLS)
+    assert voi(0.3, 0.4 * worth_it, profile=slow)
+    assert not voi(0.3, 0.6 * worth_it, profile=slow)
+
+
+def test_a_probe_keeps_within_the_limits():
+    cheap = 0.1 * gain(0.3)
+    assert voi(0.3, cheap, latency=10.0, memory=1e9)
+    assert not voi(0.3, cheap, latency=0.9 * cheap)
+    assert not voi(0.3, cheap, memory=0.9 * MEMORY)
+
+
+def test_a_probe_that_cannot_be_priced_is_not_run():
+    assert not voi(0.3, 0.0, kernel=KernelCall("srtt", (100, 10, 5), "float64", "numpy"))
+
+
+def test_where_nothing_fits_a_probe_that_may_find_something_is_run():
+    """However little it promises: without it there is no answer."""
+
+    def rarely(t, e):
+        return [(0.01, replace(e, condition=GOOD))]
+
+    assert voi(0.9, 0.1, rarely, safe=100.0, latency=2.0)
+    assert not voi(0.9, 0.1, lambda t, e: [(0.01, replace(e, condition=BAD))], safe=100.0, latency=2.0)
+
+
+# What is remembered.
+
+
+def remembered(kind, task, evidence, profile, limits, ready=frozenset(), pool=ASLEEP, only=None):
+    return planning._remembered(kind, task, evidence, profile, limits, ready, pool, only)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """How often candidates were forecast."""
+    count = []
+    original = planning.enumerate_entries
+
+    def counting(*arguments, **how):
+        count.append(arguments)
+        return original(*arguments, **how)
+
+    monkeypatch.setattr(planning, "enumerate_entries", counting)
+    return count
+
+
+def test_candidates_of_problems_of_one_shape_are_forecast_once(made):
+    kind, task = kind_of("least_squares"), Task("least_squares", 3000, 40, target=1e-8)
+    limits = Limits.of(Budget(accuracy=1e-8), 1e-8, 0.0)
+    first = remembered(kind, task, Evidence(norm_fro=3.0), PROFILE, limits)
+    second = remembered(kind, replace(task, seed=9), Evidence(norm_fro=1e9), PROFILE, limits)
+    assert len(made) == 1
+    assert first == second
+    assert first is not second
+    first.clear()  # the caller's own
+    assert remembered(kind, task, Evidence(norm_fro=3.0), PROFILE, limits) == second
+
+
+def test_nothing_is_mixed_up_that_forecasts_depend_on():
+    """Remembered or not, in whatever order: the same candidates as when they are forecast anew."""
+    rng = random.Random(0)
+    profiles = [PROFILE, synthetic_profile(scale=2.0), synthetic_profile(efficiency={"syrk": 0.01})]
+    tasks = [Task("least_squares", 3000, 40), Task("least_squares", 3000, 41), Task("least_squares", 3000, 40, nrhs=3),
+             Task("least_squares", 3000, 40, ridge=0.1), Task("least_squares", 3000, 40, order="F"),
+             Task("least_squares", 3000, 40, dtype="float32"), Task("linear_system", 300, 300),
+             Task("linear_system", 300, 300, structure="spd")]  # fmt: skip
+    known = [Evidence(), Evidence(norm_fro=2.0), Evidence(condition=GOOD, scaled_condition=GOOD),
+             Evidence(condition=BAD, scaled_condition=BAD), Evidence(small_fraction=0.0, condition=GOOD),
+             Evidence(residual=GOOD.at_most(0.5)), Evidence(numerical_rank=30), Evidence(norm_2=GOOD)]  # fmt: skip
+    budgets = [Budget(accuracy=1e-3), Budget(accuracy=1e-12), Budget(accuracy=1e-3, minimize="memory"), Budget(),
+               Budget(accuracy=1e-3, latency=1e-3), Budget(accuracy=1e-3, memory=1e5)]  # fmt: skip
+    readies = [frozenset(), frozenset({"sketch"})]
+    pools = [ASLEEP, Pool("scipy"), Pool("torch")]
+    onlys = [None, frozenset({("svd", "scipy"), ("lu", "scipy"), ("normal_equations", "scipy")})]
+    seen = []
+    for _ in range(150):
+        task, budget = rng.choice(tasks), rng.choice(budgets)
+        kind, target = kind_of(task.kind), budget.accuracy or 1e-10
+        case = (
+            kind, replace(task, target=target), rng.choice(known), rng.choice(profiles),
+            Limits.of(budget, target, 0.0), rng.choice(readies), rng.choice(pools), rng.choice(onlys),
+        )  # fmt: skip
+        kind, task, evidence, profile, limits, ready, pool, only = case
+        scaled = replace(evidence, norm_fro=1.0) if evidence.norm_fro else evidence
+        fresh = enumerate_entries(kind, task, scaled, profile, limits, ready, pool=pool, only=only)
+        assert remembered(*case) == fresh, case
+        seen.append([e.candidate for e in fresh])
+    assert sum(a != b for a, b in itertools.pairwise(seen)) > 100  # they do differ
+
+
+@pytest.mark.parametrize("what", ["latency", "residual", "norm_2", "numerical_rank"])
+def test_what_depends_on_the_data_or_the_clock_is_not_remembered(what, made):
+    task = Task("least_squares", 3000, 40, target=1e-8)
+    evidence = {
+        "latency": Evidence(),
+        "residual": Evidence(residual=Interval(0.1, 0.05, 0.2)),
+        "norm_2": Evidence(norm_2=Interval(1.0, 0.9, 1.1)),
+        "numerical_rank": Evidence(numerical_rank=30),
+    }[what]
+    limits = Limits.of(Budget(accuracy=1e-8, latency=1.0 if what == "latency" else None), 1e-8, 0.0)
+    for _ in range(2):
+        remembered(kind_of("least_squares"), task, evidence, PROFILE, limits)
+    assert len(made) == 2
+    assert planning._memory == {}
+
+
+def test_torch_that_was_loaded_meanwhile_is_noticed(monkeypatch, made):
+    pytest.importorskip("torch")
+    task, limits = Task("linear_system", 300, 300), Limits.of(Budget(accuracy=1e-8), 1e-8, 0.0)
+    loaded = remembered(kind_of("linear_system"), task, Evidence(), PROFILE, limits)
+    monkeypatch.delitem(sys.modules, "torch")
+    assert remembered(kind_of("linear_system"), task, Evidence(), PROFILE, limits) != loaded
+    assert len(made) == 2
+
+
+def test_memory_is_bounded():
+    limits = Limits.of(Budget(accuracy=1e-8), 1e-8, 0.0)
+    kind = FakeKind(fake("a"))
+    for m in range(3 * planning._MOST_REMEMBERED):
+        remembered(kind, Task("fake", m + 1, 1), Evidence(), PROFILE, limits)
+        assert len(planning._memory) <= planning._MOST_REMEMBERED
+
+
+def test_plans_of_the_same_shape_are_equal_and_those_of_other_budgets_are_not(made):
+    """By `plan` itself, where data have no say (rigor "estimate")."""
+
+    def candidates(problem, accuracy, profile=PROFILE):
+        made_plan = plan(problem, Budget(accuracy=accuracy), profile=profile, rigor="estimate")
+        return made_plan.candidates, made_plan.chosen
+
+    rng = np.random.default_rng(0)
+    problems = [nla.LeastSquares(s * rng.standard_normal((3000, 40)), rng.standard_normal(3000)) for s in (1.0, 1e-3)]
+    first = candidates(problems[0], 1e-8)
+    before = len(made)
+    assert candidates(problems[1], 1e-8) == first
+    assert len(made) == before
+    assert candidates(problems[1], 1e-14) != first
+    assert candidates(problems[1], 1e-8, synthetic_profile(scale=3.0)) != first
+    assert candidates(problems[0], 1e-8) == first
 
 
 def test_findings_and_their_price_are_in_the_plan():

@@ -1,0 +1,370 @@
+"""One attempt after the other: the best answer is kept, and what fails teaches."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import autonla as nla
+from autonla.cost_models.price import Pool
+from autonla.planner import attempts as module
+from autonla.planner import execution
+from autonla.planner.attempts import Attempts, certificate_seed
+from autonla.planner.candidates import Entry, Limits, enumerate_entries
+from autonla.planner.certificate import Certificate
+from autonla.planner.kinds import kind_of
+from autonla.planner.plans import Candidate
+from autonla.planner.prepare import Prepared, prepare
+from autonla.primitives.algorithm import Algorithm, Breakdown, Outcome
+from autonla.primitives.evidence import Evidence
+from autonla.primitives.interval import Interval
+from autonla.primitives.task import Task
+from tests._support import matrices, spectra, truth
+from tests._support.fakes import FakeKind, FakeOptions, fake
+from tests._support.machine import synthetic_profile
+
+PROFILE = synthetic_profile()
+N = 4
+TASK = Task("fake", N, N, target=1e-6)
+
+
+class ToldKind(FakeKind):
+    """Its certificates believe the answer: x[0] is the bound, x[1] the numerical rank where it is not zero."""
+
+    def certify(self, lib, A, b, outcome, task, evidence, **how) -> Certificate:
+        bound, rank = float(outcome.value[0]), int(outcome.value[1]) or None
+        target = how["target"]
+        satisfied = target is None or bound <= target
+        return Certificate(how["metric"], bound, bound, 1.0, "as told", target, satisfied, rank)
+
+
+def tells(bound: float, rank: int = 0, **by_products):
+    """An algorithm whose answer says so."""
+
+    def solve(A, b, task, reuse):
+        return Outcome(np.array([bound, rank, 0.0, 0.0]), dict(by_products), {"steps": 7})
+
+    return solve
+
+
+def breaks(condition: Interval | None = None, message: str = "a pivot is zero"):
+    def solve(A, b, task, reuse):
+        raise Breakdown(message, condition=condition)
+
+    return solve
+
+
+def entry_of(kind: FakeKind, name: str, variant: int = 0) -> Entry:
+    found = enumerate_entries(kind, TASK, Evidence(), kind.profile, Limits.of(nla.Budget(accuracy=1e-6), 1e-6, 0.0))
+    return next(e for e in found if e.algorithm.name == name and e.options.variant == variant)
+
+
+def attempts(*algorithms: Algorithm, evidence: Evidence | None = None, **budget: Any) -> tuple[Attempts, list[Any]]:
+    kind = ToldKind(*algorithms)
+    prepared = Prepared(np.eye(N), np.ones(N), TASK, evidence or Evidence(norm_fro=2.0))
+    run = Attempts(kind, prepared, nla.Budget(**{"accuracy": 1e-6, **budget}), "prediction_error", 0.0)
+    return run, [entry_of(kind, a.name) for a in algorithms]
+
+
+# What is kept.
+
+
+def test_the_answer_with_the_smallest_bound_is_kept_in_whatever_order_they_come():
+    for order in itertools.permutations([1e-9, 1e-7, 1e-3, math.inf]):
+        run, entries = attempts(*(fake(f"a{i}", tells(bound)) for i, bound in enumerate(order)), accuracy=1e-12)
+        assert not any(run.attempt(entry) for entry in entries)
+        assert run.best is not None
+        assert run.best[1].bound == 1e-9
+        assert run.best[0].value[0] == 1e-9
+        assert len(run.failed) == len(run.tried) == len(run.attempts) == 4
+
+
+def test_a_satisfied_one_is_better_than_any_other():
+    run, (loose, tight) = attempts(fake("loose", tells(1e-5)), fake("tight", tells(1e-7)))
+    assert not run.attempt(loose)
+    assert run.attempt(tight)
+    assert run.best is not None
+    assert run.best[1].satisfied
+    assert [a.outcome for a in run.attempts] == ["its certificate allows only 1.0e-05", "certified"]
+    assert [e.algorithm.name for e in run.failed] == ["loose"]
+
+
+def test_a_breakdown_has_no_answer():
+    run, (entry,) = attempts(fake("a", breaks()))
+    assert not run.attempt(entry)
+    assert run.best is None
+    assert run.attempts[0].outcome == "broke down: a pivot is zero"
+    assert run.attempts[0].bound is None
+    assert not run.learned
+
+
+def test_what_is_recorded_of_an_attempt():
+    run, (entry,) = attempts(fake("a", tells(1e-8)))
+    run.attempt(entry)
+    (recorded,) = run.attempts
+    assert recorded.label == entry.candidate.label
+    assert recorded.details == {"steps": 7}
+    assert recorded.bound == 1e-8
+    assert recorded.seconds == pytest.approx(run.seconds["run"] + run.seconds["certify"])
+    assert run.joules == entry.candidate.forecast.joules.median
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory"), RuntimeError("can't allocate")])
+def test_no_memory_is_a_failure_like_others(error):
+    def solve(A, b, task, reuse):
+        raise error
+
+    run, (entry,) = attempts(fake("a", solve))
+    assert not run.attempt(entry)
+    assert run.out_of_memory
+    assert run.attempts[0].outcome.startswith("ran out of memory")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes"), TypeError("no"), ZeroDivisionError()])
+def test_other_errors_are_the_algorithms_own(error):
+    def solve(A, b, task, reuse):
+        raise error
+
+    run, (entry,) = attempts(fake("a", solve))
+    with pytest.raises(type(error)):
+        run.attempt(entry)
+
+
+@pytest.mark.parametrize("shape", [(N + 1,), (N, 1), ()])
+def test_an_answer_of_another_shape_is_a_breakdown(shape):
+    run, (entry,) = attempts(fake("a", lambda A, b, task, reuse: np.zeros(shape)))
+    assert not run.attempt(entry)
+    assert run.best is None
+    assert f"its answer has shape [{shape}]" in run.attempts[0].outcome
+
+
+# What is learned.
+
+
+def test_a_breakdown_with_a_condition_number_teaches_it():
+    seen = Interval(1e9, 1e8, 1e14)
+    run, (entry, other) = attempts(fake("a", breaks(seen)), fake("b", breaks(Interval(1e5, 1e3, 1e9))))
+    before = run.prepared.evidence
+    run.attempt(entry)
+    assert run.learned
+    assert run.prepared.evidence == replace(before, condition=seen, scaled_condition=seen)
+    run.learned = False
+    run.attempt(other)  # says less than what is known
+    assert not run.learned
+    assert run.prepared.evidence.condition == seen
+
+
+def test_a_certificate_that_finds_the_rank_teaches_it():
+    run, (entry,) = attempts(fake("a", tells(1e-3, rank=3)))
+    run.attempt(entry)
+    assert run.learned
+    assert run.prepared.evidence.numerical_rank == 3
+
+
+def test_an_answer_that_is_good_teaches_nothing():
+    run, (entry,) = attempts(fake("a", tells(1e-8, rank=3)))
+    assert run.attempt(entry)
+    assert not run.learned
+    assert run.prepared.evidence.numerical_rank is None
+
+
+def test_the_condition_number_that_an_algorithm_has_seen_is_evidence():
+    run, (entry,) = attempts(fake("a", tells(1e-3, condition=50.0)))
+    run.attempt(entry)
+    assert run.prepared.evidence.condition == run.prepared.evidence.scaled_condition
+    assert run.prepared.evidence.condition.median == 50.0
+    assert run.prepared.evidence.condition.low <= 50.0 / 2.0  # it is an estimate
+    assert run.prepared.evidence.condition.high >= 2.0 * 50.0
+
+
+def test_what_may_be_continued_is_handed_on_and_the_callers_own_is_not_touched():
+    kept = {"range": np.eye(2), "factor": 1, "gram_factor": np.eye(3)}
+    run, (entry, other) = attempts(fake("a", tells(1e-3, **kept)), fake("b", tells(1e-8, range=None)))
+    given = run.prepared.by_products
+    original = Prepared(np.eye(N), np.ones(N), TASK, Evidence(), by_products={"sketch": 5})
+    run = Attempts(run.kind, original, run.budget, run.metric, 0.0)
+    run.attempt(entry)
+    assert set(run.prepared.by_products) == {"sketch", "range", "factor"}
+    assert original.by_products == {"sketch": 5}
+    assert given == {}
+    run.attempt(other)  # it succeeds: nothing follows that could use what it leaves
+    assert run.prepared.by_products["range"] is kept["range"]
+
+
+# What may follow.
+
+
+def test_the_same_method_does_not_follow_unless_it_is_forecast_to_be_twice_as_accurate():
+    errors = (1e-8, 0.6e-8, 0.4e-8)
+    kind = ToldKind(fake("a", tells(1e-3), error=errors), fake("b", tells(1e-8)))
+    run = Attempts(kind, Prepared(np.eye(N), np.ones(N), TASK, Evidence()), nla.Budget(accuracy=1e-6), "m", 0.0)
+    first, second, third = (entry_of(kind, "a", i) for i in range(3))
+    run.attempt(first)
+    assert [run.may_follow(e) for e in (first, second, third, entry_of(kind, "b"))] == [False, False, True, True]
+    run.attempt(third)
+    assert not run.may_follow(third)
+
+
+def test_what_failed_before_there_was_a_forecast_has_failed():
+    run, (entry, other) = attempts(fake("a", breaks()), fake("b", tells(1e-8)))
+    run.attempt(replace(entry, candidate=replace(entry.candidate, forecast=None)))
+    assert run.has_failed(entry)
+    assert not run.has_failed(other)
+    assert not run.may_follow(entry)
+    assert run.joules == 0.0
+
+
+def test_what_cannot_be_priced_does_not_follow():
+    run, (entry,) = attempts(fake("a"))
+    assert run.may_follow(entry)
+    assert not run.may_follow(replace(entry, candidate=replace(entry.candidate, forecast=None)))
+
+
+@pytest.mark.parametrize(("limit", "field"), [("memory", "bytes"), ("energy", "joules")])
+def test_limits_hold_for_what_follows(limit, field):
+    run, (entry,) = attempts(fake("a"))
+    needed = getattr(entry.candidate.forecast, field)
+    needed = needed.high if limit == "memory" else needed.median
+    for factor, fits in ((0.99, False), (1.01, True)):
+        limited = Attempts(run.kind, run.prepared, nla.Budget(accuracy=1e-6, **{limit: factor * needed}), "m", 0.0)
+        assert limited.may_follow(entry) is fits
+
+
+def test_energy_that_was_spent_is_gone():
+    run, (first, second) = attempts(fake("a", tells(1e-3)), fake("b"))
+    joules = first.candidate.forecast.joules.median
+    limited = Attempts(run.kind, run.prepared, nla.Budget(accuracy=1e-6, energy=1.5 * joules), "m", 0.0)
+    assert limited.may_follow(second)
+    limited.attempt(first)
+    assert not limited.may_follow(second)
+
+
+def test_time_that_has_passed_is_gone(monkeypatch):
+    class Clock:
+        now = 10.0
+
+        def perf_counter(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    run, (entry,) = attempts(fake("a", seconds=0.5), latency=1.0)
+    run.started = 10.0
+    assert run.left() == 1.0
+    assert run.may_follow(entry)
+    clock.now = 10.6
+    assert run.left() == pytest.approx(0.4)
+    assert not run.may_follow(entry)
+    unlimited, _ = attempts(fake("a"))
+    assert unlimited.left() == math.inf
+
+
+# Without an accuracy.
+
+
+@pytest.mark.parametrize(("bound", "good"), [(5e-11, True), (5e-10, False)])  # LAPACK's is 1e-12 here
+def test_without_an_accuracy_a_shortcut_far_from_LAPACK_is_not_good(bound, good):
+    run, (entry,) = attempts(fake("a", tells(bound)), accuracy=None)
+    assert run.attempt(entry) is good
+    run, (entry,) = attempts(fake("a", tells(bound), safe=True), accuracy=None)
+    assert run.attempt(entry)  # nothing is more accurate
+    run, (entry,) = attempts(fake("a", tells(bound)), accuracy=None, latency=1e6)
+    assert run.attempt(entry)  # the most accurate that fits
+
+
+def test_the_certificate_draws_from_a_stream_of_its_own():
+    seeds = {certificate_seed(s) for s in range(100)}
+    assert len(seeds) == 100
+    assert all(0 <= s < 2**63 for s in seeds | {certificate_seed(2**63 - 1)})
+    assert all(certificate_seed(s) != s for s in range(100))
+
+
+# In the planner.
+
+
+def tall(condition: float, m: int = 20_000, n: int = 50) -> nla.LeastSquares:
+    rng = np.random.default_rng(1)
+    A = matrices.with_spectrum(m, n, spectra.geometric(n, condition), rng).A
+    return nla.LeastSquares(A, A @ rng.standard_normal(n) + 0.1 * rng.standard_normal(m))
+
+
+def test_after_a_breakdown_comes_what_the_forecasts_say_of_a_matrix_as_ill_conditioned_as_that(monkeypatch):
+    problem, budget = tall(1e10), nla.Budget(accuracy=1e-6)
+    plan = nla.plan(problem, budget, rng=0, profile=PROFILE, rigor="estimate")
+    assert plan.chosen.algorithm == "normal_equations"
+    seen = []
+    original = execution.enumerate_entries
+
+    def watching(kind, task, evidence, profile, limits, ready, **how):
+        seen.append((evidence, how["pool"]))
+        return original(kind, task, evidence, profile, limits, ready, **how)
+
+    monkeypatch.setattr(execution, "enumerate_entries", watching)
+    solution = execution.execute(plan, plan._entries, PROFILE)
+    first, second = solution.record.attempts
+    assert first.label == plan.chosen.label
+    assert first.outcome.startswith("broke down: ")
+    assert second.outcome == "certified"
+    # The candidates were forecast anew, once, with what the breakdown has shown ...
+    ((evidence, pool),) = seen
+    assert evidence.condition == evidence.scaled_condition
+    assert evidence.condition.low > 3e7 > plan.evidence.condition.median
+    assert pool == Pool("scipy")
+    # ... and the best of them came next, not the slowest that is safe.
+    limits = Limits.of(budget, plan.target, 0.0)
+    anew: list[Any] = enumerate_entries(kind_of("least_squares"), plan.task, evidence, PROFILE, limits, pool=pool)
+    assert second.label == anew[0].candidate.label
+    slowest = max(e.candidate.forecast.seconds.median for e in anew if e.algorithm.safe and e.candidate.forecast)
+    assert anew[0].candidate.forecast.seconds.median < 0.5 * slowest
+    assert truth.prediction_error(problem.A, solution.value, problem.b).low <= solution.certificate.bound <= 1e-6
+
+
+def test_what_is_learned_on_the_way_is_not_kept_in_the_plan():
+    problem = tall(1e10, 3000, 30)
+    plan = nla.plan(problem, nla.Budget(accuracy=1e-6), rng=0, profile=PROFILE, rigor="estimate")
+    before = plan.evidence, plan._prepared.evidence, dict(plan._prepared.by_products)
+    labels = [[a.label for a in execution.execute(plan, plan._entries, PROFILE).record.attempts] for _ in range(2)]
+    assert labels[0] == labels[1]
+    assert len(labels[0]) == 2
+    assert (plan.evidence, plan._prepared.evidence, plan._prepared.by_products) == before
+
+
+def test_what_was_tried_before_the_plan_counts():
+    """Its answer may be the best, its time and energy are gone, and it is on record."""
+    problem = tall(1e3, 3000, 30)
+    kind, budget = kind_of("least_squares"), nla.Budget(accuracy=1e-18, on_infeasible="best_effort")
+    prepared = prepare(problem, kind.task(problem, 1e-18, 0))
+    run = Attempts(kind, prepared, budget, "prediction_error", -1e6)
+    exact = truth.least_squares_solution(problem.A, problem.b).hi
+    planted = fake("planted", lambda A, b, task, reuse: exact, kind="least_squares")
+    candidate = Candidate("planted[numpy float64]", "planted", "planted", None, True, "")
+    assert not run.attempt(Entry(candidate, planted, FakeOptions()))
+    plan = nla.plan(problem, budget, rng=0, profile=PROFILE)
+    solution = execution.execute(plan, plan._entries, PROFILE, before=run)
+    assert solution.record.attempts[0].label == "planted[numpy float64]"
+    assert len(solution.record.attempts) >= 2
+    assert solution.record.seconds["total"] > 1e6
+    bounds = [a.bound for a in solution.record.attempts if a.bound is not None]
+    assert solution.certificate.bound == min(bounds)
+
+
+@pytest.mark.parametrize("target", [1e-3, 1e-9, 1e-14])
+@pytest.mark.parametrize("condition", [1e2, 1e9, 1e13])
+def test_escalation_returns_the_best_of_what_was_computed(condition, target):
+    problem = tall(condition, 600, 20)
+    plan = nla.plan(problem, nla.Budget(accuracy=target, on_infeasible="best_effort"), rng=0, profile=PROFILE)
+    firsts = {c.algorithm: c for c in plan.candidates if c.forecast is not None}
+    assert len(firsts) >= 3
+    for first in firsts.values():
+        solution = execution.execute(replace(plan, chosen=first), plan._entries, PROFILE)
+        bounds = [a.bound for a in solution.record.attempts if a.bound is not None]
+        assert solution.certificate.bound == min(bounds)
+        labels = [a.label for a in solution.record.attempts]
+        assert labels[0] == first.label
+        assert len(set(labels)) == len(labels), "the same candidate twice"
+        assert truth.prediction_error(problem.A, solution.value, problem.b).low <= solution.certificate.bound
