@@ -59,6 +59,11 @@ class Bias(NamedTuple):
     log_sigma: float
     trust: float
 
+    @property
+    def factor(self) -> float:
+        """What the forecast is multiplied by."""
+        return math.exp(self.trust * self.log_factor)
+
 
 def key_of(algorithm: str, backend: str, dtype: str) -> str:
     """A candidate's label without its options: what a correction goes by."""

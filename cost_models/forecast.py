@@ -103,7 +103,7 @@ def forecast(
     off = None
     if correction is not None:
         off = bias(correction, features(*shape, run_seconds, certify_seconds))
-    factor = 1.0 if off is None else math.exp(off.trust * off.log_factor)
+    factor = 1.0 if off is None else off.factor
     peak = max(run.peak_bytes, certify.peak_bytes)
     return Forecast(
         seconds=corrected(first.seconds + second.seconds, off),
@@ -124,13 +124,12 @@ def corrected(cost: Interval, off: Bias | None) -> Interval:
     """
     if off is None:
         return cost
-    factor = math.exp(off.trust * off.log_factor)
     if cost.low <= 0.0 or not math.isfinite(cost.high):
-        return cost * factor
+        return cost * off.factor
     below, above = math.log(cost.median / cost.low), math.log(cost.high / cost.median)
     seen = (_Z90 * off.log_sigma) ** 2
     below, above = (math.sqrt((1.0 - off.trust) * side**2 + off.trust * seen) for side in (below, above))
-    median = factor * cost.median
+    median = off.factor * cost.median
     return Interval(median, median * math.exp(-below), median * math.exp(above))
 
 

@@ -250,8 +250,7 @@ def _costed(
 
 def _ordered(entries: list[Entry], limits: Limits) -> list[Entry]:
     """Sorted: feasible by cost, then infeasible by forecast seconds."""
-    limited = any(limit is not None for limit in (limits.latency, limits.memory, limits.energy))
-    by_error = limits.minimize == "error" or (limited and not limits.accuracy_given)
+    by_error = limits.minimize == "error" or (limits.limited and not limits.accuracy_given)
     feasible = [e for e in entries if e.candidate.feasible]
     best_error = min((e.candidate.forecast.error.median for e in feasible if e.candidate.forecast), default=0.0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -228,7 +228,7 @@ def run_plan(plan: Plan, problem: Problem | None, candidate: Candidate | str | N
             raise PlanError(f"candidate {label!r} cannot be run here: {chosen.reason}")
         plan = replace(plan, chosen=chosen)
     entries = plan._entries or entries_of(plan)
-    if kind_of(plan.task.kind).at_once(plan.task, prepared.A):
+    if kind_of(plan.task.kind).small(plan.task):
         solution = _run_directly(plan, entries, prepared)
         if solution is not None:
             return solution
@@ -246,17 +246,20 @@ def _run_directly(plan: Plan, entries: Sequence[Entry], prepared: Prepared) -> S
     kind = kind_of(plan.task.kind)
     entry = next(e for e in entries if e.candidate.label == plan.chosen.label)
     run = Attempts(kind, prepared, plan.budget, plan.metric, started)
-    if not run.attempt(entry):
-        return None
+    return unmetered(run, plan) if run.attempt(entry) else None
+
+
+def unmetered(run: Attempts, plan: Plan | Callable[[], Plan]) -> Solution:
+    """The solution of a run without meters, whose last attempt was certified."""
     assert run.best is not None
     outcome, certificate = run.best
-    value = finish(kind, outcome.value, prepared)
-    total = time.perf_counter() - started
-    return Solution(value, certificate, "certified", plan, lambda: small_record(run, total))
+    value = finish(run.kind, outcome.value, run.prepared)
+    total = time.perf_counter() - run.started
+    return Solution(value, certificate, "certified", plan, lambda: _unmetered_record(run, total))
 
 
-def small_record(run: Attempts, total: float) -> Record:
-    """The record of a run without meters; its energy is modelled."""
+def _unmetered_record(run: Attempts, total: float) -> Record:
+    """Its energy is modelled, and its memory not known."""
     from .planning import machine_of
 
     joules = machine_of(None).profile.energy.idle_watts * total

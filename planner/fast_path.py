@@ -10,6 +10,7 @@ import contextlib
 import sys
 import time
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from ..cost_models.price import Unpriced, price
@@ -20,8 +21,9 @@ from .attempts import Attempts
 from .budget import Budget
 from .candidates import Entry, Limits, enumerate_entries
 from .certificate import Certificate
-from .execution import finish, small_record
+from .execution import unmetered
 from .kinds import Kind
+from .planning import ByIdentity, machine_of
 from .plans import Candidate, Plan
 from .prepare import prepare
 from .problems import Problem
@@ -50,52 +52,29 @@ def solve_at_once(kind: Kind, problem: Problem, budget: Budget, seed: int) -> So
     run = Attempts(kind, prepared, budget, problem.metric or "", started)
     for algorithm, options in candidates:
         if task.m * task.n >= _WORTH_ASKING and "torch" in sys.modules:
-            options = _on_the_fastest_library(algorithm, options, task)
+            profile = ByIdentity(machine_of(None).profile)
+            options = _on_the_fastest_library(algorithm, options, replace(task, seed=0), profile)
         candidate = Candidate(algorithm.label(options), algorithm.name, algorithm.title, None, True, "")
         if run.attempt(Entry(candidate, algorithm, options)):
-            return _solution(run, problem)
+            return unmetered(run, lambda: _plan_afterwards(run, problem))
     return run
 
 
-_libraries: dict[tuple[Any, ...], Any] = {}
-_MOST_REMEMBERED = 512
-
-
-def _on_the_fastest_library(algorithm: Algorithm, options: Any, task: Task) -> Any:
+@lru_cache(maxsize=512)
+def _on_the_fastest_library(algorithm: Algorithm, options: Any, task: Task, profile: ByIdentity) -> Any:
     """The options with the library that is forecast to be fastest, remembered for the shape."""
-    from .planning import machine_of
-
-    profile = machine_of(None).profile
-    key = id(profile), algorithm.name, options, task.m, task.n, task.nrhs, task.rank, task.library, task.device
-    found = _libraries.get(key)
-    if found is None:
-        priced = []
-        own = "torch" if task.library == "torch" else options.backend
-        for other in algorithm.options(task, Evidence()):
-            if other.dtype == options.dtype and replace(other, backend=options.backend) == options:
-                with contextlib.suppress(Unpriced):
-                    seconds = price(algorithm.work(task, Evidence(), other), profile).seconds.median
-                    priced.append((_KEEP * seconds if other.backend == own else seconds, other.backend, other))
-        if len(_libraries) >= _MOST_REMEMBERED:
-            _libraries.clear()
-        found = _libraries[key] = min(priced)[2] if priced else options
-    return found
-
-
-def _solution(run: Attempts, problem: Problem) -> Solution:
-    assert run.best is not None
-    outcome, certificate = run.best
-    value = finish(run.kind, outcome.value, run.prepared)
-    total = time.perf_counter() - run.started
-    return Solution(
-        value, certificate, "certified", lambda: _plan_afterwards(run, problem), lambda: small_record(run, total)
-    )
+    priced = []
+    own = "torch" if task.library == "torch" else options.backend
+    for other in algorithm.options(task, Evidence()):
+        if other.dtype == options.dtype and replace(other, backend=options.backend) == options:
+            with contextlib.suppress(Unpriced):
+                seconds = price(algorithm.work(task, Evidence(), other), profile.profile).seconds.median
+                priced.append((_KEEP * seconds if other.backend == own else seconds, other.backend, other))
+    return min(priced)[2] if priced else options
 
 
 def _plan_afterwards(run: Attempts, problem: Problem) -> Plan:
     """The plan that the fast path followed, with what the other candidates were forecast to cost."""
-    from .planning import machine_of
-
     kind, budget, prepared, entry = run.kind, run.budget, run.prepared, run.tried[-1]
     evidence = kind.known(prepared.task, prepared.evidence)
     target = budget.accuracy or kind.lapack_target(prepared.task, evidence)

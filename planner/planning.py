@@ -15,7 +15,7 @@ import numpy as np
 
 from ..cost_models.memory import PeakMemory
 from ..cost_models.price import Pool, Unpriced, price
-from ..primitives.backends import backends_for
+from ..primitives.backends import backends_for, home_backend
 from ..primitives.evidence import Evidence, Finding
 from ..primitives.task import Task
 from ..profiles import HardwareProfile, completed, generic
@@ -89,13 +89,13 @@ def machine_of(profile: HardwareProfile | str | Path | None) -> Machine:
     found = find_profile()
     if found.source == "shipped":
         return _scaled_generic()
-    ready = _ready(_ByIdentity(found.profile), found.source == "user")
+    ready = _ready(ByIdentity(found.profile), found.source == "user")
     runs = sum(correction.count for correction in ready.corrections.values())
     learning = f", corrected by {runs} runs" if runs else ""
     return Machine(ready, f"the profile of this machine, measured {found.profile.created[:10]}{learning}")
 
 
-class _ByIdentity:
+class ByIdentity:
     """A profile as a key: it holds dictionaries, and hashing all of it would take longer than using it."""
 
     __slots__ = ("profile",)
@@ -107,11 +107,11 @@ class _ByIdentity:
         return id(self.profile)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByIdentity) and self.profile is other.profile
+        return isinstance(other, ByIdentity) and self.profile is other.profile
 
 
 @lru_cache(maxsize=4)
-def _ready(key: _ByIdentity, learning: bool) -> HardwareProfile:
+def _ready(key: ByIdentity, learning: bool) -> HardwareProfile:
     """The profile, once completed where a time limit cut it, and with what the records of earlier processes teach."""
     profile = key.profile if key.profile.complete else completed(key.profile, generic())
     return learned(profile) if learning else profile
@@ -299,7 +299,6 @@ def _probe(
         task, evidence = prepared.task, prepared.evidence
         if not step.applies(task, evidence):
             continue
-        backend = _probing_backend(task, entries)
         if not step.always:
             if rigor == "estimate":
                 continue
@@ -309,11 +308,9 @@ def _probe(
             if entries is None:
                 ready = frozenset(prepared.by_products)
                 entries = _remembered(kind, task, evidence, profile, limits, ready, prepared.pool)
-            backend = _probing_backend(task, entries)
-            if rigor != "exhaustive" and not _worth(
-                kind, step, task, evidence, profile, limits, prepared, entries, backend
-            ):
+            if rigor != "exhaustive" and not _worth(kind, step, task, evidence, profile, limits, prepared, entries):
                 continue
+        backend = _probing_backend(task, entries)
         started = time.perf_counter()
         task, evidence, by_products = step.run(prepared.A, prepared.b, prepared.task, evidence, backend)
         entries = None
@@ -339,9 +336,8 @@ def _with_price(evidence: Evidence, probe: str, seconds: float, known: int) -> E
 
 def _probing_backend(task: Task, entries: list[Entry] | None) -> str:
     """The library that the best candidate so far runs in, for it to find its threads awake."""
-    usable = backends_for(task, ("scipy", "torch"))
     likely = entries[0].options.backend if entries else ""
-    return likely if likely in usable else usable[0]
+    return likely if likely in backends_for(task, ("scipy", "torch")) else home_backend(task)
 
 
 def _worth(
@@ -353,13 +349,12 @@ def _worth(
     limits: Limits,
     prepared: Prepared,
     entries: list[Entry],
-    backend: str,
 ) -> bool:
     """Value of information: does what the probe may find save more, in the mean over its outcomes, than it costs?
 
     `entries` are the candidates as they stand without it.
     """
-    work = step.work(task, evidence, backend)
+    work = step.work(task, evidence, _probing_backend(task, entries))
     try:
         priced = price(work, profile, pool=prepared.pool)
     except Unpriced:
@@ -381,10 +376,6 @@ def _worth(
     return gain > cost
 
 
-_memory: dict[tuple[Any, ...], tuple[HardwareProfile, list[Entry]]] = {}
-_MOST_REMEMBERED = 128
-
-
 def _remembered(
     kind: Kind,
     task: Task,
@@ -402,29 +393,25 @@ def _remembered(
     """
     if limits.limited or evidence.norm_2 is not None or evidence.residual is not None or evidence.numerical_rank:
         return enumerate_entries(kind, task, evidence, profile, limits, ready, pool=pool, only=only)
-    evidence = _regardless_of_scale(evidence)
-    torch_loaded = "torch" in sys.modules
-    registered = tuple(map(id, kind.algorithms))
-    key = (
-        kind,
-        registered,
-        replace(task, seed=0),
-        evidence,
-        limits,
-        ready,
-        pool,
-        only,
-        profile.scale,
-        id(profile),
-        torch_loaded,
-    )
-    found = _memory.get(key)
-    if found is None or found[0] is not profile:
-        if len(_memory) >= _MOST_REMEMBERED:
-            _memory.clear()
-        entries = enumerate_entries(kind, task, evidence, profile, limits, ready, pool=pool, only=only)
-        found = _memory[key] = profile, entries
-    return list(found[1])
+    # what else they depend on: the algorithms that are registered, and whether torch has to be loaded
+    state = tuple(map(id, kind.algorithms)), "torch" in sys.modules
+    task, evidence = replace(task, seed=0), _regardless_of_scale(evidence)
+    return list(_enumerated(kind, task, evidence, ByIdentity(profile), limits, ready, pool, only, state))
+
+
+@lru_cache(maxsize=128)
+def _enumerated(
+    kind: Kind,
+    task: Task,
+    evidence: Evidence,
+    profile: ByIdentity,
+    limits: Limits,
+    ready: frozenset[str],
+    pool: Pool,
+    only: frozenset[tuple[str, str]] | None,
+    state: object,
+) -> tuple[Entry, ...]:
+    return tuple(enumerate_entries(kind, task, evidence, profile.profile, limits, ready, pool=pool, only=only))
 
 
 def _regardless_of_scale(evidence: Evidence) -> Evidence:

@@ -16,3 +16,8 @@ def backends_for(task: Task, allowed: tuple[str, ...] = ("scipy", "numpy", "torc
     if task.library == "torch":
         return tuple(sorted(allowed, key=lambda name: name != "torch"))
     return allowed
+
+
+def home_backend(task: Task) -> str:
+    """The library that a probe computes in where nothing speaks for another one."""
+    return backends_for(task, ("scipy", "torch"))[0]

@@ -27,7 +27,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from ..primitives.backends import backends_for
+from ..primitives.backends import home_backend
 from ..primitives.evidence import Evidence, Finding
 from ..primitives.interval import Interval
 from ..primitives.kernels import library
@@ -71,7 +71,7 @@ class Quadrature:
 
 def work(task: Task, steps: int = STEPS, backend: str | None = None) -> Work:
     """A cast, and two float32 products a step."""
-    backend = backend or _backend(task)
+    backend = backend or home_backend(task)
     k = Calls(backend, "float32")
     n = task.n
     calls = (k("gemv", n, n, count=steps), k("gemv_t", n, n, count=steps))
@@ -103,7 +103,7 @@ def run(
         proves that a symmetric A is not positive definite.
     """
     start = time.perf_counter()
-    lib = library(backend or _backend(task))
+    lib = library(backend or home_backend(task))
     B = lib.asarray(A)
     A32 = lib.astype(B, "float32")
     by_products: dict[str, Any] = {} if A32 is B else {"A32": Disposable(A32)}
@@ -248,10 +248,6 @@ def _as(lib: Any, A: Array, v: np.ndarray) -> Array:
 
 def _about(condition: float) -> str:
     return f"about {condition:.1g}" if condition < 1e16 else "beyond 1e16"
-
-
-def _backend(task: Task) -> str:
-    return backends_for(task, ("scipy", "torch"))[0]
 
 
 def _finding(sentence: str, start: float) -> Finding:

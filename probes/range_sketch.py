@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..primitives.backends import backends_for
+from ..primitives.backends import home_backend
 from ..primitives.evidence import Evidence, Finding
 from ..primitives.interval import Interval
 from ..primitives.low_rank import _shared as shared
@@ -45,7 +45,7 @@ def work(task: Task, backend: str | None = None) -> Work:
     """Two products with l columns, two orthonormalizations, the singular values of a small matrix."""
     m, n = shared.shape(task)
     l = columns(task)
-    k = Calls(backend or _backend(task), task.dtype)
+    k = Calls(backend or home_backend(task), task.dtype)
     calls = (
         *shared.means_calls(k, task),
         k("stream", task.m, task.n),
@@ -80,7 +80,7 @@ def run(
         "range": a `Range`.
     """
     start = time.perf_counter()
-    P = range_basis.products(A, backend or _backend(task), task.center, transposed=task.m < task.n)
+    P = range_basis.products(A, backend or home_backend(task), task.center, transposed=task.m < task.n)
     norm_fro = P.norm_fro(evidence.norm_fro)
     evidence = evidence if task.center else replace(evidence, norm_fro=norm_fro)
     if not norm_fro > 0.0:
@@ -140,10 +140,6 @@ def _decay(spectrum: Spectrum, l: int) -> str:
 def _ordinal(k: int) -> str:
     suffix = "th" if 10 <= k % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(k % 10, "th")
     return f"{k}{suffix}"
-
-
-def _backend(task: Task) -> str:
-    return backends_for(task)[0]
 
 
 def _finding(text: str, start: float) -> Finding:

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from ..primitives.algorithm import Breakdown
-from ..primitives.backends import backends_for
+from ..primitives.backends import home_backend
 from ..primitives.evidence import Evidence, Finding
 from ..primitives.interval import Interval
 from ..primitives.kernels import library
 from ..primitives.least_squares import normal_equations
-from ..primitives.least_squares._shared import plus_ridge, scaled_condition
+from ..primitives.least_squares._shared import condition_calls, plus_ridge, scaled_condition
 from ..primitives.task import Task
 from ..primitives.work import Calls, Work
 
@@ -37,16 +37,14 @@ def rows_of(n: int) -> int:
 
 def work(task: Task, backend: str | None = None) -> Work:
     """A copy of the rows, their Gram matrix and its Cholesky factor."""
-    k, n, rows = Calls(backend or backends_for(task, ("scipy", "torch"))[0], "float64"), task.n, rows_of(task.n)
-    return Work(
-        (k("copy", rows, n), k("syrk", rows, n), k("potrf", n), k("trsm", n, 1, count=12.0)),
-        8.0 * (rows * n + 4 * n * n),
-    )
+    k, n, rows = Calls(backend or home_backend(task), "float64"), task.n, rows_of(task.n)
+    calls = (k("copy", rows, n), k("syrk", rows, n), k("potrf", n), *condition_calls(k, n))
+    return Work(calls, 8.0 * (rows * n + 4 * n * n))
 
 
 def run(A: Any, task: Task, evidence: Evidence, *, backend: str | None = None) -> Evidence:
     """Look at A : (m, n), numpy, torch or cupy; the evidence with its condition numbers."""
-    lib = library(backend or backends_for(task, ("scipy", "torch"))[0])
+    lib = library(backend or home_backend(task))
     m, n = task.m, task.n
     rows = rows_of(n)
     chosen = np.sort(np.random.Generator(np.random.Philox(key=task.seed)).choice(m, rows, replace=False))

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..primitives.backends import backends_for
+from ..primitives.backends import home_backend
 from ..primitives.evidence import Evidence, Finding
 from ..primitives.interval import Interval
 from ..primitives.kernels import library
@@ -55,7 +55,7 @@ def work(task: Task, backend: str | None = None) -> Work:
     if task.m < task.n:
         task = replace(task, m=task.n, n=task.m, nrhs=1)
     m, n, r = task.m, task.n, task.nrhs
-    k = Calls(backend or _backend(task), task.dtype)
+    k = Calls(backend or home_backend(task), task.dtype)
     rows = probe_rows(m, n)
     if rows is None:
         calls, peak = (k("geqrf", m, n + r),), 8.0 * (3 * m * (n + r) + 2 * (n + r) ** 2)
@@ -83,7 +83,7 @@ def run(
     by_products : dict
         "sketch": the `SketchedFactor`, for tall A.
     """
-    lib = library(backend or _backend(task))
+    lib = library(backend or home_backend(task))
     A, b = lib.asarray(A), lib.asarray(b)
     tall = task.m >= task.n
     operand, rhs = (A, b) if tall else (A.T, A.T[:, :0])
@@ -293,7 +293,3 @@ def _small(lib: Library, a: Array) -> np.ndarray:
     """A small array as a float64 numpy matrix; a vector becomes a column."""
     a = np.asarray(lib.to_numpy(a), dtype=np.float64)
     return a[:, None] if a.ndim == 1 else a
-
-
-def _backend(task: Task) -> str:
-    return backends_for(task, ("scipy", "torch"))[0]

@@ -72,7 +72,7 @@ class _Embedding:
     distortion: float
     confidence: float
     method: str
-    amplification: float | None = None  # ||D R^-1||_F where it is already known
+    amplification: float = 1.0  # ||D R^-1||_F
     wide: bool = False
 
 
@@ -163,8 +163,8 @@ class _Given:
     """A factor that the algorithm left behind, and the test vectors that it is held against A with.
 
     R with R'R = A'A + ridge I (A A' + ridge I for wide A), or V (n, k) and s (k,) of an A of numerical rank k. W holds
-    the test vectors: columns R^-1 g (or V (g / s), then v - V V'v in `outside` columns more); `product` their product
-    with A, or A' for wide A.
+    the test vectors: columns R^-1 g (or V (g / s), then as many v - V V'v); `product` their product with A, or A' for
+    wide A.
     """
 
     R: Any
@@ -173,7 +173,6 @@ class _Given:
     squared: bool
     G: Any
     W: Any
-    outside: int
     product: Any = None
 
     @classmethod
@@ -187,18 +186,19 @@ class _Given:
         R = lib.asarray(R)
         stream = np.random.default_rng(np.random.Philox(key=seed))
         xp, n = lib.xp, R.shape[0]
-        s, Vh = (lib.asarray(part) for part in reuse["r_svd"]) if "r_svd" in reuse else (R[0], R)
-        keep = int((s > _negligible(task) * s[0]).sum()) if "r_svd" in reuse and n else n
-        if keep < n:
-            V, s = Vh[:keep].T, s[:keep]
-            G = lib.asarray(stream.standard_normal((keep, _TEST_VECTORS)))
-            v = lib.asarray(stream.standard_normal((n, _TEST_VECTORS)))
-            W = xp.concat([lib.matmul(V, G / s[:, None]), v - lib.matmul(V, lib.rmatmul(V, v))], axis=1)
-            return cls(R, V, s, False, G, W, _TEST_VECTORS)
+        if "r_svd" in reuse:
+            s, Vh = (lib.asarray(part) for part in reuse["r_svd"])
+            keep = int((s > _negligible(task) * s[0]).sum())
+            if keep < n:
+                V, s = Vh[:keep].T, s[:keep]
+                G = lib.asarray(stream.standard_normal((keep, _TEST_VECTORS)))
+                v = lib.asarray(stream.standard_normal((n, _TEST_VECTORS)))
+                W = xp.concat([lib.matmul(V, G / s[:, None]), v - lib.matmul(V, lib.rmatmul(V, v))], axis=1)
+                return cls(R, V, s, False, G, W)
         if bool(xp.any(xp.linalg.diagonal(R) == 0)):
             return None
         G = lib.asarray(stream.standard_normal((n, _TEST_VECTORS)))
-        return cls(R, None, None, squared, G, lib.solve_triangular(R, G), 0)
+        return cls(R, None, None, squared, G, lib.solve_triangular(R, G))
 
     def checked(self, lib: Library, task: Task) -> _Embedding | None:
         """The embedding, with how far R'R may be from A'A, relative; None if rounding or the tests speak against it."""
@@ -307,7 +307,7 @@ def certify(
         size = _projected_norms(lib, A, embedding, r, g, task)
         return worst(size * (1.0 + embedding.distortion)), worst(size)
 
-    amplification = _amplification(lib, embedding)
+    amplification = _amplification(embedding)
     norm_r = column_norms(r)
     if embedding.R is not None and not wide:
         spread = column_norms(embedding.R)
@@ -344,7 +344,7 @@ def _outside_row_space(lib: Library, A: Any, embedding: _Embedding, X: Any, task
         return None
     size = column_norms(X)
     if embedding.wide:
-        rest, spread = X, embedding.amplification or 1.0
+        rest, spread = X, embedding.amplification
     else:
         rest = X - lib.matmul(embedding.V, lib.rmatmul(embedding.V, X))
         spread = float(embedding.s[0] / embedding.s[-1]) if embedding.s.shape[0] else 1.0
@@ -360,18 +360,15 @@ def _outside_row_space(lib: Library, A: Any, embedding: _Embedding, X: Any, task
             rest = rest - rmatmul64(lib, A, lib.cholesky_solve(embedding.R, matmul64(lib, A, rest)))
             if worst() <= allowed:
                 return None
-    return None if worst() <= allowed else f"{worst():.1e} of x is outside the row space of A"
+    share = worst()
+    return None if share <= allowed else f"{share:.1e} of x is outside the row space of A"
 
 
-def _amplification(lib: Library, embedding: _Embedding) -> float:
-    if embedding.wide:
+def _amplification(embedding: _Embedding) -> float:
+    if embedding.wide or embedding.U is not None:
         return 1.0
-    if embedding.amplification is not None:
-        return embedding.amplification
     if embedding.R is not None:
-        return _inverse_norm(lib, embedding.R)
-    if embedding.U is not None:
-        return 1.0
+        return embedding.amplification
     return float(embedding.s[0] / embedding.s[-1]) if embedding.s.shape[0] else 0.0
 
 

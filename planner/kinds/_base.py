@@ -74,8 +74,12 @@ class Kind(ABC):
         """The problem in a few words for a person."""
 
     @abstractmethod
+    def small(self, task: Task) -> bool:
+        """Whether solving takes about as long as planning would, going by the shape alone."""
+
+    @abstractmethod
     def at_once(self, task: Task, A: Any) -> Sequence[tuple[Algorithm, Any]]:
-        """What is run, in order, without planning: where that takes about as long as planning would. Else empty."""
+        """What is run, in order, without planning, where the problem is `small`; else empty."""
 
     def setting(self, name: str, task: Task) -> tuple[Algorithm, Any]:
         """The algorithm `name` with the options it has on the library that small problems are best solved with.

@@ -109,10 +109,13 @@ class LeastSquaresKind(Kind):
         ridge = f", ridge {task.ridge:g}" if task.ridge else ""
         return f"least squares {task.m} x {task.n}{columns}{ridge}, {task.dtype} ({task.library})"
 
+    def small(self, task: Task) -> bool:
+        return 0.0 < float(task.m) * task.n * min(task.m, task.n) <= _GRAM_AT_ONCE
+
     def at_once(self, task: Task, A: Any) -> Sequence[tuple[Algorithm, Any]]:
-        small, large = sorted((task.m, task.n))
-        if float(task.m) * task.n * small > _GRAM_AT_ONCE or small == 0:
+        if not self.small(task):
             return ()
+        small, large = sorted((task.m, task.n))
         tiny = 4.0 * large * small**2 + 10.0 * small**3 < _SMALL_FLOPS
         names = ["normal_equations"] * self._gram_may_do(task, A) + ["svd"] * tiny
         return [self.setting(name, task) for name in names]

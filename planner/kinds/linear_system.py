@@ -98,8 +98,11 @@ class LinearSystemKind(Kind):
         columns = "" if task.nrhs == 1 else f", {task.nrhs} right-hand sides"
         return f"linear system {task.n} x {task.n}{columns}, {task.dtype} ({task.library})"
 
+    def small(self, task: Task) -> bool:
+        return 2.0 / 3.0 * task.n**3 + 2.0 * task.n**2 * task.nrhs < _SMALL_FLOPS
+
     def at_once(self, task: Task, A: Any) -> Sequence[tuple[Algorithm, Any]]:
-        if 2.0 / 3.0 * task.n**3 + 2.0 * task.n**2 * task.nrhs >= _SMALL_FLOPS:
+        if not self.small(task):
             return ()
         spd = task.structure == "spd" or (task.n >= _WORTH_A_LOOK and structure.may_be_spd(A))
         return [self.setting(name, task) for name in (("cholesky",) if spd else ()) + ("lu",)]

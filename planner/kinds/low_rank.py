@@ -75,15 +75,23 @@ class LowRankKind(Kind):
         center = ", centered" if task.center else ""
         return f"low rank ({what}) of {task.m} x {task.n}{center}, {task.dtype} ({task.library})"
 
+    def small(self, task: Task) -> bool:
+        return self._svd_is_cheap(task) or self._worth_a_try(task)
+
     def at_once(self, task: Task, A: Any) -> Sequence[tuple[Algorithm, Any]]:
-        small = min(task.m, task.n)
-        if 12.0 * task.m * task.n * small < _SMALL_FLOPS:
+        if self._svd_is_cheap(task):
             return [self.setting("svd", task)]
-        # A few products with A show whether a small space holds most of it: block Krylov gives up early where not.
-        loose = task.target >= _LOOSE and (task.rank is None or task.rank <= _LOW * small)
-        if loose and task.m * task.n <= _KRYLOV_AT_ONCE:
-            return [self.setting("block_krylov", task)]
-        return ()
+        return [self.setting("block_krylov", task)] if self._worth_a_try(task) else ()
+
+    @staticmethod
+    def _svd_is_cheap(task: Task) -> bool:
+        return 12.0 * task.m * task.n * min(task.m, task.n) < _SMALL_FLOPS
+
+    @staticmethod
+    def _worth_a_try(task: Task) -> bool:
+        """A few products with A show whether a small space holds most of it: block Krylov gives up early where not."""
+        loose = task.target >= _LOOSE and (task.rank is None or task.rank <= _LOW * min(task.m, task.n))
+        return loose and task.m * task.n <= _KRYLOV_AT_ONCE
 
     def floor(self, task: Task, evidence: Evidence) -> float:
         return task.unit_roundoff

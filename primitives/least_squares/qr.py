@@ -30,7 +30,7 @@ from ..work import Calls, Work
 from ._memory import gels, geqrf
 from ._rounding import HOUSEHOLDER, singular_reason, stable_error
 from ._shared import size, stacked, stacked_shape
-from ._sketched import SketchedFactor, factored_by_probe, regularized_entries, sketched_factor
+from ._sketched import factored_by_probe, obtain, regularized_entries
 
 Array = Any
 
@@ -77,10 +77,7 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
         Q, R = lib.qr(A.T)
         _check(lib, R, options)
         return Outcome(lib.matmul(Q, lib.solve_triangular(R, b, transpose=True)), {"r_factor": R})
-    factor = reuse.get("sketch")
-    if not (isinstance(factor, SketchedFactor) and factor.kind == "identity"):
-        factor = sketched_factor(lib, A, b, "identity", task.m, task.seed)
-    R, z = factor.regularized(lib, task.ridge)
+    R, z = obtain(lib, A, b, task, "identity", task.m, reuse).regularized(lib, task.ridge)
     _check(lib, R, options)
     return Outcome(lib.solve_triangular(R, z), {"r_factor": R})
 

@@ -12,7 +12,6 @@ LAPACK Users' Guide, gelsd.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,8 +26,8 @@ from ..task import UNIT_ROUNDOFF, Task
 from ..work import Calls, Work
 from ._memory import gelsd, geqrf, gesdd
 from ._rounding import SVD, stable_error, truncation_error
-from ._shared import scaled_identity, size
-from ._sketched import SketchedFactor, factored_by_probe, sketched_factor
+from ._shared import size
+from ._sketched import factored_by_probe, obtain, regularized_entries
 
 Array = Any
 
@@ -64,32 +63,26 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
         if _by_gelsd(task):
             return Outcome(lib.lstsq_svd(A, b))
         U, s, Vh = lib.svd(A)
-        return Outcome(*_filtered(lib, s, lib.rmatmul(U, b), Vh, task))
-    factor = reuse.get("sketch")
-    if not (isinstance(factor, SketchedFactor) and factor.kind == "identity"):
-        factor = sketched_factor(lib, A, b, "identity", task.m, task.seed)
-    R, z = factor.regularized(lib, 0.0)
-    U, s, Vh = lib.svd(R)
-    x, by_products, details = _filtered(lib, s, lib.rmatmul(U, z), Vh, task)
+        x, rank = _filtered(lib, s, lib.rmatmul(U, b), Vh, task)
+        return Outcome(x, details={"rank": rank})
+    factor = obtain(lib, A, b, task, "identity", task.m, reuse)
+    U, s, Vh = lib.svd(lib.asarray(factor.R))
+    x, rank = _filtered(lib, s, lib.rmatmul(U, lib.asarray(factor.z)), Vh, task)
+    by_products: dict[str, Any] = {"r_factor": factor.regularized(lib, task.ridge)[0]}
     if task.ridge == 0.0:
-        by_products |= {"r_factor": R, "r_svd": (s, Vh)}
-    else:
-        rows = scaled_identity(lib, R, task.n, math.sqrt(task.ridge))
-        by_products["r_factor"] = lib.qr_r(lib.xp.concat([R, rows], axis=0))
-    return Outcome(x, by_products, details)
+        by_products["r_svd"] = s, Vh
+    return Outcome(x, by_products, {"rank": rank})
 
 
-def _filtered(
-    lib: Library, s: Array, c: Array, Vh: Array, task: Task
-) -> tuple[Array, dict[str, Any], dict[str, float | int | str]]:
-    """V (s / (s^2 + ridge)) c over the singular values that count, c = U'b."""
+def _filtered(lib: Library, s: Array, c: Array, Vh: Array, task: Task) -> tuple[Array, int]:
+    """V (s / (s^2 + ridge)) c over the singular values that count, c = U'b, and how many do."""
     largest = (float(s[0]) ** 2 + task.ridge) ** 0.5 if s.shape[0] else 0.0
     threshold = max(task.m, task.n) * 2.0 * UNIT_ROUNDOFF[task.dtype] * largest
     kept = lib.xp.sqrt(s * s + task.ridge) > threshold
     safe = lib.xp.where(kept, s, lib.xp.ones_like(s))
     filters = lib.xp.where(kept, safe / (safe * safe + task.ridge), lib.xp.zeros_like(s))
     x = lib.rmatmul(Vh, filters * c if c.ndim == 1 else filters[:, None] * c)
-    return x, {}, {"rank": int(lib.xp.sum(kept))}
+    return x, int(lib.xp.sum(kept))
 
 
 def work(task: Task, evidence: Evidence, options: Options) -> Work:
@@ -102,8 +95,8 @@ def work(task: Task, evidence: Evidence, options: Options) -> Work:
         entries = max(entries, n * n + gesdd(options.backend, options.dtype, n, n) + 3 * n * r)
         calls += (k("gesdd", n, n), k("gemm", n, r, n, count=2.0))
         if task.ridge > 0.0:
-            calls += (k("geqrf", 2 * n, n),)
-            entries = max(entries, 6.0 * n * n + geqrf(options.backend, 2 * n, n))
+            calls += (k("geqrf", 2 * n, n + r),)
+            entries = max(entries, 2.0 * n * n + regularized_entries(options.backend, n, r))
         return Work(calls, size(options.dtype, entries, n * n + 64))
     if _by_gelsd(task):
         return Work((k("gelsd", m, n, r),), size(options.dtype, gelsd(options.backend, options.dtype, m, n, r)))

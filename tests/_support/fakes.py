@@ -114,6 +114,9 @@ class FakeKind(Kind):
     def describe(self, task: Task) -> str:
         return "fake problem"
 
+    def small(self, task: Task) -> bool:
+        return False
+
     def at_once(self, task: Task, A: Any) -> list[tuple[Algorithm, Any]]:
         return []
 

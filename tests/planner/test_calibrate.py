@@ -12,7 +12,6 @@ import autonla as nla
 from autonla import profiles
 from autonla.planner import calibrate
 from autonla.planner.calibrate import Case, calibrated
-from autonla.planner.kinds.linear_system import LinearSystemKind
 from autonla.primitives.algorithm import Breakdown
 from autonla.profiles import Correction, HardwareProfile, records
 from tests._support.fakes import fake
@@ -34,17 +33,6 @@ def calm(monkeypatch):
     """No pauses, and no other programs."""
     monkeypatch.setattr(calibrate, "_PAUSE", 0.0)
     monkeypatch.setattr(calibrate, "waited_for_processor", lambda: 0.0)
-
-
-@pytest.fixture
-def use(monkeypatch):
-    """Make these the only algorithms for linear systems, without probes."""
-
-    def install(*algorithms):
-        monkeypatch.setattr(LinearSystemKind, "algorithms", property(lambda self: algorithms))
-        monkeypatch.setattr(LinearSystemKind, "probes", property(lambda self: ()))
-
-    return install
 
 
 @pytest.fixture

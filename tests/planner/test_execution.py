@@ -36,9 +36,10 @@ def use(monkeypatch):
     """Make these the only algorithms for linear systems, without probes."""
 
     def install(*algorithms, probes=()):
-        planning._memory.clear()  # plans made with other algorithms
+        planning._enumerated.cache_clear()  # plans made with other algorithms
         monkeypatch.setattr(LinearSystemKind, "algorithms", property(lambda self: algorithms))
         monkeypatch.setattr(LinearSystemKind, "probes", property(lambda self: probes))
+        monkeypatch.setattr(LinearSystemKind, "small", lambda self, task: True)
         monkeypatch.setattr(LinearSystemKind, "at_once", lambda self, task, A: [(algorithms[0], FakeOptions())])
 
     return install

@@ -30,17 +30,6 @@ FEATURES = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def use(monkeypatch):
-    """Make these the only algorithms for linear systems, without probes."""
-
-    def install(*algorithms):
-        monkeypatch.setattr(LinearSystemKind, "algorithms", property(lambda self: algorithms))
-        monkeypatch.setattr(LinearSystemKind, "probes", property(lambda self: ()))
-
-    return install
-
-
 def lapack(A, b, task, reuse):
     return np.linalg.solve(A, b)
 
@@ -259,7 +248,7 @@ def test_records_refine_what_calibration_found(mine):
 @pytest.fixture
 def planned(mine, monkeypatch) -> nla.Plan:
     """A plan of the user's, too large to be run at once."""
-    monkeypatch.setattr(LinearSystemKind, "at_once", lambda self, task, A: ())
+    monkeypatch.setattr(LinearSystemKind, "small", lambda self, task: False)
     new_process()
     return nla.plan(PROBLEM, BUDGET, rng=0)
 

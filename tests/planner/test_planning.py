@@ -141,7 +141,7 @@ def worth(task: Task, accuracy: float, name: str, evidence: Evidence | None = No
     limits = Limits.of(Budget(accuracy=accuracy), accuracy, 0.0)
     nothing = Prepared(None, None, task, evidence)
     entries = enumerate_entries(kind, task, evidence, PROFILE, limits)
-    return planning._worth(kind, step, task, evidence, PROFILE, limits, nothing, entries, "scipy")
+    return planning._worth(kind, step, task, evidence, PROFILE, limits, nothing, entries)
 
 
 def test_a_probe_is_run_where_it_may_save_more_than_it_costs():
@@ -225,7 +225,7 @@ def voi(
     profile = profile or synthetic_profile(python_overhead_seconds=0.0)
     entries = enumerate_entries(kind, task, evidence, profile, limits)
     nothing = Prepared(None, None, task, evidence)
-    return planning._worth(kind, step, task, evidence, profile, limits, nothing, entries, "numpy")
+    return planning._worth(kind, step, task, evidence, profile, limits, nothing, entries)
 
 
 def gain(chance: float, quick: float = 0.1, safe: float = 1.0) -> float:
@@ -364,7 +364,7 @@ def test_what_depends_on_the_data_or_the_clock_is_not_remembered(what, made):
     for _ in range(2):
         remembered(kind_of("least_squares"), task, evidence, PROFILE, limits)
     assert len(made) == 2
-    assert planning._memory == {}
+    assert planning._enumerated.cache_info().currsize == 0
 
 
 def test_torch_that_was_loaded_meanwhile_is_noticed(monkeypatch, made):
@@ -379,9 +379,11 @@ def test_torch_that_was_loaded_meanwhile_is_noticed(monkeypatch, made):
 def test_memory_is_bounded():
     limits = Limits.of(Budget(accuracy=1e-8), 1e-8, 0.0)
     kind = FakeKind(fake("a"))
-    for m in range(3 * planning._MOST_REMEMBERED):
+    most = planning._enumerated.cache_info().maxsize
+    assert most is not None
+    for m in range(3 * most):
         remembered(kind, Task("fake", m + 1, 1), Evidence(), PROFILE, limits)
-        assert len(planning._memory) <= planning._MOST_REMEMBERED
+        assert planning._enumerated.cache_info().currsize <= most
 
 
 def test_plans_of_the_same_shape_are_equal_and_those_of_other_budgets_are_not(made):

@@ -9,7 +9,6 @@ import pytest
 
 import autonla as nla
 from autonla.planner import planning, racing
-from autonla.planner.kinds.linear_system import LinearSystemKind
 from autonla.primitives.algorithm import Breakdown
 from autonla.profiles.errors import InfeasibleBudget, InvalidProblem
 from tests._support import matrices, spectra
@@ -21,15 +20,6 @@ RNG = np.random.default_rng(0)
 A, X = RNG.standard_normal((40, 40)), RNG.standard_normal(40)
 PROBLEM = nla.LinearSystem(A, A @ X)
 BUDGET = nla.Budget(accuracy=1e-12)
-
-
-@pytest.fixture
-def use(monkeypatch):
-    def install(*algorithms):
-        monkeypatch.setattr(LinearSystemKind, "algorithms", property(lambda self: algorithms))
-        monkeypatch.setattr(LinearSystemKind, "probes", property(lambda self: ()))
-
-    return install
 
 
 def race(budget=BUDGET, problem=PROBLEM, **how) -> nla.Race:
