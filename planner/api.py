@@ -18,6 +18,9 @@ from .problems import Problem
 from .racing import Race, run_race
 from .solution import Solution
 
+RIGORS = ("quick", "standard", "thorough")
+"""How well `profile_hardware` measures."""
+
 
 def _budget(budget: Any) -> Budget:
     if budget is None:
@@ -206,8 +209,8 @@ def profile_hardware(
 
     Parameters
     ----------
-    rigor : {"quick", "standard"}
-        At most about one minute, or ten.
+    rigor : {"quick", "standard", "thorough"}
+        About one minute, ten minutes, or more than an hour; "thorough" also tunes free parameters of the algorithms.
     save : bool, default True
         Keep it where later processes find it.
     progress : callable (fraction, text), optional
@@ -223,15 +226,20 @@ def profile_hardware(
     from ..profiles.errors import AutonlaWarning, ProfileError
     from .calibrate import calibrated
 
-    if rigor not in ("quick", "standard"):
-        hint = "; tuning of algorithm parameters ('thorough') is not available yet" if rigor == "thorough" else ""
-        raise InvalidProblem(f"rigor = {rigor!r} is not one of quick, standard{hint}", argument="rigor", found=rigor)
+    if rigor not in RIGORS:
+        raise InvalidProblem(f"rigor = {rigor!r} is not one of {', '.join(RIGORS)}", argument="rigor", found=rigor)
     report = progress or (lambda fraction, text: None)
-    kernels = 0.8 if rigor == "quick" else 0.9  # share of the time
-    profile = measure_profile(rigor, progress=lambda fraction, text: report(kernels * fraction, text))
-    profile = calibrated(
-        profile, progress=lambda fraction, text: report(kernels + (1.0 - kernels) * min(1.0, fraction), text)
-    )
+
+    def part(start: float, end: float) -> Callable[[float, str], None]:
+        return lambda fraction, text: report(start + (end - start) * min(1.0, fraction), text)
+
+    kernels, calibration = {"quick": (0.8, 1.0), "standard": (0.9, 1.0), "thorough": (0.84, 0.86)}[rigor]
+    profile = measure_profile(rigor, progress=part(0.0, kernels))
+    profile = calibrated(profile, progress=part(kernels, calibration))
+    if rigor == "thorough":
+        from .tuning import tuned
+
+        profile = tuned(profile, progress=part(calibration, 1.0))
     if save:
         try:
             save_profile(profile)

@@ -20,7 +20,8 @@ from .budget import Budget
 from .kinds import Kind
 from .plans import Candidate
 
-# Where forecasts are closer than this, the deterministic default is kept: a switch must be worth something.
+# Where forecasts are closer than this, the deterministic default is kept: a switch must be worth something. A tuned
+# profile has a value of its own.
 SWITCH_MARGIN = 0.03
 # A failure weighs more than its expected cost: a long wait is minded more than a short one is enjoyed.
 _RISK = 1.5
@@ -162,7 +163,9 @@ def _enumerate(
             failure = 1.0 - (1.0 - breaks) * (1.0 - priced.error.probability_above(limits.target))
             reason = _speaks_against(priced, failure, breaks, limits)
             known.append(_Judged(label, algorithm, options, priced, reason, failure, margin))
-    return _ordered(_costed(known, limits, kind.defaults, profile.pool_switch_seconds) + rejected, limits)
+    switch_margin = profile.tuning.get("switch_margin", SWITCH_MARGIN)
+    costed = _costed(known, limits, kind.defaults, profile.pool_switch_seconds, switch_margin)
+    return _ordered(costed + rejected, limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +214,11 @@ def _speaks_against(priced: Forecast, failure: float, breaks: float, limits: Lim
 
 
 def _costed(
-    known: list[_Judged], limits: Limits, defaults: frozenset[str], switching: Mapping[str, float]
+    known: list[_Judged],
+    limits: Limits,
+    defaults: frozenset[str],
+    switching: Mapping[str, float],
+    switch_margin: float,
 ) -> list[Entry]:
     """Expected cost to a certified answer: its own, and where it fails that of the best other algorithm.
 
@@ -239,7 +246,7 @@ def _costed(
                     if also != name
                 )
                 other = after[backend, name] = min(others, default=price)
-            margin = 1.0 if name in defaults else 1.0 + SWITCH_MARGIN
+            margin = 1.0 if name in defaults else 1.0 + switch_margin
             cost = margin * price + _RISK * (e.failure - common) * other
         candidate = Candidate(
             e.label, name, e.algorithm.title, e.forecast, not e.reason, e.reason, e.failure, cost, e.margin

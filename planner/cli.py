@@ -13,6 +13,7 @@ import typer
 
 from ..profiles import records, save
 from ..profiles.errors import AutonlaError, InvalidProblem
+from .api import RIGORS
 from .budget import Budget
 from .candidates import show_bytes, show_seconds
 from .files import SUFFIXES, check_output, read_operands, write_value
@@ -21,7 +22,6 @@ from .problems import LeastSquares, LinearSystem, LowRank, Problem
 from .terminal import console, disabled, measure, profile_table, show_energy
 
 KINDS = ("linear_system", "least_squares", "low_rank")
-RIGORS = ("quick", "standard", "thorough")
 _NEAREST = 4  # points of the frontier that are shown where nothing fits
 
 app = typer.Typer(
@@ -233,7 +233,12 @@ def _summary(solution: Any, output: Path | None) -> dict[str, Any]:
 @app.command("profile")
 @_one_line_errors
 def profile_command(
-    rigor: Annotated[str, typer.Option(help="quick (a minute), standard (ten minutes) or thorough.")] = "quick",
+    rigor: Annotated[
+        str,
+        typer.Option(
+            help="quick (a minute), standard (ten minutes) or thorough (an hour and more, and algorithms are tuned)."
+        ),
+    ] = "quick",
     output: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Where to save it (default: where autonla looks for it)."),
@@ -265,6 +270,8 @@ def profile_command(
             " one library and dtype",
             soft_wrap=True,
         )
+    for note in profile.notes:
+        out.print(note, markup=False, soft_wrap=True)
     out.print(
         f"{len(profile.kernels)} kernels in {profile.seconds_spent:.0f} s; energy {profile.energy.source};"
         f" saved to {path}",

@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ..cost_models.forecast import Forecast
 from ..primitives.task import Task
+from ..primitives.tuning import DEFAULT, Tuning
 from ..profiles.errors import AutonlaError, PlanError
 from .budget import Budget
 from .plans import SCHEMA_VERSION, Candidate, Plan, evidence_from
@@ -77,6 +78,7 @@ class TaskDocument(_Strict):
     structure: str
     bandwidth: tuple[int, int] | None
     seed: int
+    tuning: Tuning = DEFAULT
 
 
 class CandidateDocument(_Strict):
@@ -151,7 +153,7 @@ def read(text: str) -> Plan:
     if not chosen:
         raise PlanError(f"the chosen candidate {document.chosen!r} is not among the candidates")
     return Plan(
-        task=Task(**document.task.model_dump()),
+        task=Task(**{**document.task.model_dump(), "tuning": document.task.tuning}),
         budget=budget,
         metric=document.metric,
         target=document.target,

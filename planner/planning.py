@@ -18,10 +18,11 @@ from ..cost_models.price import Pool, Unpriced, price
 from ..primitives.backends import backends_for, home_backend
 from ..primitives.evidence import Evidence, Finding
 from ..primitives.task import Task
+from ..primitives.tuning import Tuning
 from ..profiles import HardwareProfile, completed, generic
 from ..profiles import find as find_profile
 from ..profiles import load as load_profile
-from ..profiles.errors import InfeasibleBudget, InvalidProblem, NoAlgorithm
+from ..profiles.errors import InfeasibleBudget, InvalidProblem, NoAlgorithm, ProfileError
 from .attempts import Attempts
 from .budget import Budget
 from .candidates import (
@@ -95,6 +96,20 @@ def machine_of(profile: HardwareProfile | str | Path | None) -> Machine:
     return Machine(ready, f"the profile of this machine, measured {found.profile.created[:10]}{learning}")
 
 
+def tuning_of(profile: HardwareProfile) -> Tuning:
+    """The algorithms' free parameters, as a profile has them.
+
+    Raises
+    ------
+    ProfileError
+        If it names a parameter that there is not, or a value outside its range.
+    """
+    try:
+        return Tuning.of({name: value for name, value in profile.tuning.items() if name != "switch_margin"})
+    except ValueError as error:
+        raise ProfileError(f"the tuning of the profile {profile.name!r} cannot be used: {error}") from error
+
+
 class ByIdentity:
     """A profile as a key: it holds dictionaries, and hashing all of it would take longer than using it."""
 
@@ -161,6 +176,7 @@ def make_plan(
     kind = dense_kind(problem)
     seed = seed_of(rng)
     prepared = before.prepared if before else prepare(problem, kind.task(problem, budget.accuracy or 0.0, seed))
+    prepared.task = replace(prepared.task, tuning=tuning_of(profile))
     prepared.evidence = kind.known(prepared.task, prepared.evidence)
     notes = [_scaling_note(prepared)] if prepared.exponent_A or prepared.exponent_b else []
     if before is not None:
@@ -235,6 +251,7 @@ def all_candidates(
     """Every candidate as it stands once all probes have run, whatever they cost: what hindsight may choose from."""
     kind = dense_kind(problem)
     prepared = prepare(problem, kind.task(problem, budget.accuracy or 0.0, seed))
+    prepared.task = replace(prepared.task, tuning=tuning_of(profile))
     prepared.evidence = kind.known(prepared.task, prepared.evidence)
     _probe(kind, prepared, budget, profile, "exhaustive", 0.0)
     target = budget.accuracy or kind.lapack_target(prepared.task, prepared.evidence)

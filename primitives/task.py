@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .tuning import DEFAULT, Tuning
+
 ITEMSIZE = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 
@@ -43,6 +45,8 @@ class Task:
         Lower and upper bandwidth when `structure` is "banded".
     seed : int
         Key of the counter-based random streams.
+    tuning : Tuning
+        Free parameters of the algorithms.
     """
 
     kind: str
@@ -60,6 +64,7 @@ class Task:
     structure: str = "general"
     bandwidth: tuple[int, int] | None = None
     seed: int = 0
+    tuning: Tuning = DEFAULT
 
     @property
     def itemsize(self) -> int:

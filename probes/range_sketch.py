@@ -28,7 +28,6 @@ from ..primitives.work import Calls, KernelCall, Work
 
 Array = Any
 
-OVERSAMPLING = shared.OVERSAMPLING
 SMALL_RANK = 0.15  # of min(m, n): up to here the sketch covers the rank asked for
 SHARE = 0.025  # of min(m, n), otherwise
 
@@ -36,8 +35,8 @@ SHARE = 0.025  # of min(m, n), otherwise
 def columns(task: Task) -> int:
     """l, the number of Gaussian columns."""
     size = min(task.m, task.n)
-    if task.rank is not None and task.rank + OVERSAMPLING <= SMALL_RANK * size:
-        return task.rank + OVERSAMPLING
+    if task.rank is not None and task.rank + task.tuning.oversampling <= SMALL_RANK * size:
+        return task.rank + task.tuning.oversampling
     return min(size, max(10, math.ceil(SHARE * size)))
 
 

@@ -88,9 +88,8 @@ def run(
     tall = task.m >= task.n
     operand, rhs = (A, b) if tall else (A.T, A.T[:, :0])
     rows = probe_rows(*operand.shape)
-    sketch = sketched_factor(
-        lib, operand, rhs, "identity" if rows is None else "sparse_sign", rows or operand.shape[0], task.seed
-    )
+    kind = "identity" if rows is None else "sparse_sign"
+    sketch = sketched_factor(lib, operand, rhs, kind, rows or operand.shape[0], task.seed, task.tuning.nonzeros)
     seen = _Analysis.of(_small(lib, sketch.R), _small(lib, sketch.z), sketch.rows, sketch.distortion, task)
     B = _small(lib, b)
     if tall:

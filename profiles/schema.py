@@ -265,6 +265,9 @@ class HardwareProfile(_Record):
         By "algorithm[backend dtype]" or just "algorithm".
     calibration : tuple of Run
         The runs that the corrections were fitted to when the machine was measured.
+    tuning : dict of str to float
+        Free parameters of algorithms (`primitives/tuning.py`) and "switch_margin", where tuning found better values
+        than their defaults.
     python_overhead_seconds : float
         Cost of one thin kernel call from Python [s].
     pool_switch_seconds : dict of str to float
@@ -285,6 +288,7 @@ class HardwareProfile(_Record):
     energy: EnergyModel
     corrections: dict[_Name, Correction] = {}
     calibration: tuple[Run, ...] = ()
+    tuning: dict[_Name, _NonNegative] = {}
     python_overhead_seconds: _NonNegative
     pool_switch_seconds: dict[_Name, _NonNegative] = {}
     notes: tuple[str, ...] = ()

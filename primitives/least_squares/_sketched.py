@@ -19,6 +19,7 @@ from ..evidence import Evidence
 from ..kernels._library import Library
 from ..sketches import make_sketch
 from ..task import ITEMSIZE, Task
+from ..tuning import DEFAULT
 from ..work import Calls, KernelCall
 from ._memory import geqrf
 from ._shared import scaled_identity
@@ -103,20 +104,25 @@ def probe_rows(m: int, n: int) -> int | None:
     return rows if 2 * rows <= m else None
 
 
-def nonzeros_for(rows: int, n: int) -> int:
-    """Nonzeros per column of a sparse sign sketch: 4 do where there are 4 n rows, fewer rows need 8.
+def nonzeros_for(rows: int, n: int, enough: int = DEFAULT.nonzeros) -> int:
+    """Nonzeros per column of a sparse sign sketch: `enough` (4) do where there are 4 n rows, fewer need twice that.
 
     On the first n unit vectors, the worst case, cond(S Q) is 3.2 with 4 at 4 n rows (Gaussian: 2.9), but 5.9 and
     5.5 with 4 and 8 at 2 n; a third of the time is in the nonzeros.
     """
-    return 4 if rows >= 4 * n else 8
+    return enough if rows >= 4 * n else 2 * enough
 
 
-def sketched_factor(lib: Library, A: Array, b: Array, kind: str, rows: int, seed: int) -> SketchedFactor:
-    """Sketch A : (m, n) and b : (m,) or (m, r) with the same S, and factor; kind "identity" factors A itself."""
+def sketched_factor(
+    lib: Library, A: Array, b: Array, kind: str, rows: int, seed: int, enough: int = DEFAULT.nonzeros
+) -> SketchedFactor:
+    """Sketch A : (m, n) and b : (m,) or (m, r) with the same S, and factor; kind "identity" factors A itself.
+
+    `enough` is that of `nonzeros_for`.
+    """
     m, n = A.shape
     columns = b[:, None] if b.ndim == 1 else b
-    nonzeros = nonzeros_for(rows, n) if kind == "sparse_sign" else 0
+    nonzeros = nonzeros_for(rows, n, enough) if kind == "sparse_sign" else 0
     if kind == "identity":
         rows = m
         T = lib.qr_r(lib.xp.concat([A, columns], axis=1))
@@ -146,7 +152,7 @@ def obtain(
     found = reuse.get("sketch")
     if isinstance(found, SketchedFactor) and found.kind in (kind, "identity") and found.rows >= rows:
         return found
-    return sketched_factor(lib, A, b, kind, rows, task.seed)
+    return sketched_factor(lib, A, b, kind, rows, task.seed, task.tuning.nonzeros)
 
 
 def made_by_probe(task: Task, evidence: Evidence, kind: str, rows: int) -> bool:
@@ -162,7 +168,7 @@ def factored_by_probe(task: Task, evidence: Evidence) -> bool:
 def sketch_calls(task: Task, kind: str, rows: int, k: Calls) -> tuple[KernelCall, ...]:
     """Kernel calls of `sketched_factor`."""
     m, n, r = task.m, task.n, task.nrhs
-    z = nonzeros_for(rows, n)
+    z = nonzeros_for(rows, n, task.tuning.nonzeros)
     factor = k("geqrf", rows, n + r)
     if kind == "sparse_sign":
         numba = Calls("numba", k.dtype)

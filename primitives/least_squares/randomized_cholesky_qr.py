@@ -33,8 +33,6 @@ from ._sketched import made_by_probe, obtain, probe_rows, regularized_entries, s
 
 Array = Any
 
-BLOCK = 1 << 19  # entries of a block of Y: 4 MiB of float64
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -85,7 +83,7 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
         raise Breakdown("the sketch of A is singular to working accuracy", condition=known)
 
     G = c = None
-    for rows in row_blocks(m, n, BLOCK):
+    for rows in row_blocks(m, n, task.tuning.panel_entries):
         part, right = _block(lib, A[rows], b[rows], R1)
         G, c = (part, right) if G is None else (G + part, c + right)
     if task.ridge > 0.0:
@@ -111,7 +109,7 @@ def work(task: Task, evidence: Evidence, options: Options) -> Work:
     """A sketch unless the probe made it, one right triangular solve and one Gram matrix by blocks, one correction."""
     m, n, r = task.m, task.n, task.nrhs
     k = Calls(options.backend, options.dtype)
-    block = min(m, block_rows(n, BLOCK))
+    block = min(m, block_rows(n, task.tuning.panel_entries))
     count = m / block
     at_hand = made_by_probe(task, evidence, "sparse_sign", options.rows)
     calls = () if at_hand else sketch_calls(task, "sparse_sign", options.rows, k)

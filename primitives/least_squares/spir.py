@@ -26,6 +26,7 @@ from ..interval import Interval
 from ..kernels import library
 from ..kernels._library import Library
 from ..task import UNIT_ROUNDOFF, Task
+from ..tuning import DEFAULT
 from ..work import Calls, Work
 from ._rounding import CORRECTED, condition_of, residual_of, singular_reason, solution_of, stable_error
 from ._shared import gradient, gradient_calls, gradient_entries, size
@@ -44,7 +45,6 @@ Array = Any
 
 MAX_ITERATIONS = 100  # per phase, as in the authors' code
 AIM = 0.3  # how far below the target the iteration stops: a margin for the estimate of the error
-FACTORS = (4, 12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +54,25 @@ class Options:
     backend: str = "scipy"
     dtype: str = "float64"
     sketch: str = "sparse_sign"
-    factor: int = 4
+    factor: int = DEFAULT.sketch_factor
 
 
 def options(task: Task, evidence: Evidence) -> Iterator[Options]:
     """Two sizes of the sparse sketch on each library; the others once, where generating them is not absurd."""
     for backend in backends_for(task, ("scipy", "torch")):
-        for factor in FACTORS:
+        for factor in factors(task, evidence):
             if 2 * rows_of(task, factor) <= task.m:
                 yield Options(backend, task.dtype, factor=factor)
-    if backends_for(task, ("scipy",)) and 2 * rows_of(task, FACTORS[0]) <= task.m:
+    if backends_for(task, ("scipy",)) and 2 * rows_of(task, DEFAULT.sketch_factor) <= task.m:
         yield Options("scipy", task.dtype, sketch="srtt")
         yield Options("scipy", task.dtype, sketch="gaussian")
+
+
+def factors(task: Task, evidence: Evidence) -> tuple[int, ...]:
+    """Rows per column: as tuned, and three times as many; the probe's too where its sketch is at hand."""
+    tuned = task.tuning.sketch_factor
+    probed = () if evidence.coherence is None else (DEFAULT.sketch_factor,)
+    return tuple(dict.fromkeys((*probed, tuned, 3 * tuned)))
 
 
 def rows_of(task: Task, factor: int) -> int:

@@ -19,7 +19,6 @@ from .range_basis import Products, Range
 
 Array = Any
 
-OVERSAMPLING = 10
 _SAFETY = 0.999  # of the target, kept when a rank is chosen
 _SAFETY_FINE = 0.7  # below what ||A||^2 - ||B||^2 resolves, where a certificate has to sample
 

@@ -52,7 +52,7 @@ class Options:
     Attributes
     ----------
     block : int
-        b; 0 for as many columns as the rank and an oversampling of 10 (without a rank: what the probe used).
+        b; 0 for as many columns as the rank and the oversampling (without a rank: what the probe used).
     steps : int
         t, blocks after the first; without a rank, how many are expected.
     dtype, backend : str
@@ -73,8 +73,8 @@ def options(task: Task, evidence: Evidence) -> Iterator[Options]:
         yield Options(steps=1, dtype=task.dtype, backend=backend)
         yield Options(steps=2, dtype=task.dtype, backend=backend)
         if task.rank >= 12 and not shared.known(evidence):
-            narrow = max(8, math.ceil(task.rank / 3))
-            yield Options(block=narrow, steps=4, dtype=task.dtype, backend=backend)
+            narrow = max(8, math.ceil(task.rank * task.tuning.krylov_width))
+            yield Options(block=narrow, steps=task.tuning.krylov_steps, dtype=task.dtype, backend=backend)
         if task.rank <= 40:
             yield Options(steps=5, dtype=task.dtype, backend=backend)
 
@@ -84,7 +84,7 @@ def plan(task: Task, evidence: Evidence, options: Options) -> tuple[int, int]:
     size = min(task.m, task.n)
     had = len(evidence.singular_values) if shared.known(evidence) else 0
     if task.rank is not None:
-        b = options.block or max(min(task.rank, size) + shared.OVERSAMPLING, had)
+        b = options.block or max(min(task.rank, size) + task.tuning.oversampling, had)
         return min(b, size), options.steps
     b = had or max(10, math.ceil(0.025 * size))
     spectrum = shared.spectrum_of(task, evidence)

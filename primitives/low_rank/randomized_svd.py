@@ -30,6 +30,7 @@ from ..evidence import Evidence
 from ..interval import Interval
 from ..range_finder_theory import range_error
 from ..task import UNIT_ROUNDOFF, Task
+from ..tuning import DEFAULT
 from ..work import Calls, KernelCall, Work
 from . import _shared as shared
 from .range_basis import extend, find, power_step, products, triplets, with_residual
@@ -57,19 +58,20 @@ class Options:
     """
 
     power_steps: int = 1
-    oversampling: int = shared.OVERSAMPLING
+    oversampling: int = DEFAULT.oversampling
     dtype: str = "float64"
     backend: str = "scipy"
 
 
 def options(task: Task, evidence: Evidence) -> Iterator[Options]:
     """q = 0 .. 3 in the operands' dtype; float32 products where the target is loose."""
+    extra = task.tuning.oversampling
     for backend in backends_for(task, ("scipy", "torch")):  # numpy's pool has the same kernels as SciPy's, fewer
         for q in range(4):
-            yield Options(power_steps=q, dtype=task.dtype, backend=backend)
+            yield Options(q, extra, task.dtype, backend)
         if task.dtype == "float64" and task.target > 1e-5:
             for q in (1, 2):
-                yield Options(power_steps=q, dtype="float32", backend=backend)
+                yield Options(q, extra, "float32", backend)
 
 
 def columns(task: Task, evidence: Evidence, options: Options) -> int:

@@ -72,7 +72,7 @@ def test_a_profile_file_that_is_none(tmp_path):
             nla.solve(SYSTEM, profile=file)
 
 
-@pytest.mark.parametrize("rigor", ["fast", "thorough", None])
+@pytest.mark.parametrize("rigor", ["fast", "Thorough", None])
 def test_rigor_of_a_profile(rigor):
     with pytest.raises(nla.InvalidProblem, match="rigor") as caught:
         nla.profile_hardware(rigor)

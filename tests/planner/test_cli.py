@@ -200,7 +200,3 @@ def test_profile_is_measured_saved_and_shown(tmp_path, monkeypatch):
     assert not profiles.profile_path().exists()
     assert run("profile").exit_code == 0
     assert profiles.find().source == "user"
-
-
-def test_profile_says_what_the_library_says(tmp_path):
-    assert "not available yet" in refused(run("profile", "--rigor", "thorough", "--output", tmp_path / "p.json"))

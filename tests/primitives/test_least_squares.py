@@ -379,7 +379,7 @@ def test_spir_needs_the_iterations_that_the_theory_says():
         problem = _problem(*shape, cond=1e4, rho=0.3)
         task = _task(problem.A, problem.b, target=1e-9)
         evidence, by_products = probe.run(problem.A, problem.b, task, Evidence())
-        for factor in spir.FACTORS:
+        for factor in spir.factors(task, evidence):
             options = spir.Options(factor=factor)
             out = _run(spir, options, problem.A, problem.b, task, evidence, by_products)
             forecast = spir.forecast_iterations(task, evidence, options)
