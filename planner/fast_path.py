@@ -30,7 +30,7 @@ from .problems import Problem
 from .solution import LowRankFactors, Record, Solution
 
 _SHORTEST_LATENCY = 0.05  # several times what anything that runs at once takes [s]
-_WORTH_ASKING = 60_000  # entries of A from which one library may be much faster than another
+_WORTH_ASKING = 150_000  # entries of A from which one library may be much faster than another
 _KEEP = 0.8  # by so much another one must be forecast to be faster: waking its threads costs time
 _DECLARED = (None, "general", "spd", "symmetric")
 

@@ -45,8 +45,9 @@ class Outcome:
         What a later step may reuse instead of computing it again: "gram_factor" (upper triangular R with
         R'R = A'A + ridge I, from the Gram matrix itself; A A' for wide A), "r_factor" (the same from orthogonal
         transformations or Cholesky of a preconditioned Gram matrix: backward stable in A), "r_svd" (singular values
-        and right singular vectors of "r_factor"), "condition" (a number: what was seen of it), "factor" (LU,
-        Cholesky, ...), "Q" and "B", ...
+        and right singular vectors of "r_factor"), "gram_eigenvectors" (eigenvalues and eigenvectors, all of them, of
+        the Gram matrix of the shorter side), "condition" (a number: what was seen of it), "factor" (LU, Cholesky,
+        ...), "Q" and "B", ...
     details : dict
         Plain numbers for the report: iterations, corrections, sketch rows, ...
     """

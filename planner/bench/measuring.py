@@ -29,6 +29,7 @@ from .truth import true_error
 
 PAUSE = 0.12  # idle threads of a BLAS spin for some tens of milliseconds [s]
 SHORT = 0.01  # a call that takes less is made three times more at once, and their median counts [s]
+STALL = 0.03  # what takes up to this long may be a short call whose threads were slow to wake: it is made again [s]
 HOPELESS = 6.0  # a candidate forecast to take this many times what `solve` took is not run
 SURPRISE = 3.0  # a first call that takes this many times its forecast may have compiled something: it does not count
 CONTENDER = 1.5  # only what comes within this factor of the fastest is timed more than once
@@ -293,7 +294,7 @@ def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
     """
     time.sleep(PAUSE)
     seconds, result = _once(call)
-    if seconds > SHORT:
+    if seconds > STALL or (seconds > SHORT and _once(call)[0] > SHORT):
         return seconds, result
     return sorted((_once(call) for _ in range(3)), key=lambda timed: timed[0])[1]
 

@@ -4,8 +4,9 @@ The residual A - U S Vh is formed by blocks of rows, so that its norm is known t
 left Q and B = Q'A and cancellation allows, ||A - U S Vh||^2 = ||A||^2 - 2 <U'A, S Vh> + ||s||^2, U'A = (U'Q) B, after B
 was checked on independent test vectors.
 
-With a rank asked for, the best rank-k error is bounded from below: by Mirsky's inequality from a full SVD, else by
-`primitives.low_rank.optimality` from the range that the algorithm found. Where cancellation or rounding decides, a
+With a rank asked for, the best rank-k error is bounded from below: by Mirsky's inequality from a full SVD, from all
+eigenvalues of the Gram matrix where the algorithm left them, else by `primitives.low_rank.optimality` from the range
+that it found. Where cancellation or rounding decides, a
 third bound uses that the error is stationary at the optimum: with M = A A' = [T C'; C D] in the basis [U, Uperp],
 h >= lambda_max(D) and delta = lambda_min(T) - h > 0, M <= diag(T + C'C / delta, (h + delta) I), so that the k largest
 eigenvalues of M exceed those of T by at most ||C||_F^2 / delta in sum, and
@@ -191,10 +192,19 @@ def _best_error_from_below(
             return 0.0, "the singular values do not add up to the norm of A"
         lower = optimality.from_singular_values(values, task.rank) - 4.0 * unit * norm_fro
         return max(0.0, lower), "best error from a full SVD"
-    lower = optimality.best_rank_k_lower_bound(
-        seen.products, seen.Q, seen.B, task.rank, norm_fro, seed, 0.5 * delta, enough=enough
-    )
-    return lower, "best error bounded from the range found"
+    gram, lower = outcome.by_products.get("gram_eigenvectors"), 0.0
+    if gram is not None:
+        tall = replace(seen.products, transposed=task.m < task.n)
+        w, V = gram
+        lower = optimality.from_gram_eigenvectors(tall, w, V, task.rank, norm_fro, seed, 0.25 * delta)
+        delta = 0.5 * delta
+    if lower < enough:
+        found = optimality.best_rank_k_lower_bound(
+            seen.products, seen.Q, seen.B, task.rank, norm_fro, seed, 0.5 * delta, enough=enough
+        )
+        if found >= lower:
+            return found, "best error bounded from the range found"
+    return lower, "best error from the eigenvalues of the Gram matrix, checked by test vectors"
 
 
 def _lost_energy(
@@ -248,16 +258,23 @@ def work(task: Task, evidence: Evidence, algorithm: Algorithm, options: Any) -> 
     rank = task.rank or _rank_forecast(task, evidence)
     factors = 8.0 * 2 * rank * (m + n)
     columns = min(m, n, _columns(options, rank))
-    calls = [k("syrk", m, rank), k("syrk", n, rank)]
-    if algorithm.randomized and options.dtype == task.dtype == "float64" and _resolved(task.target) < 1e-4:
-        calls += [k("gemm", m, 2, n), k("gemm", columns, rank, m, count=2), k("gemm", rank, n, columns)]
+    calls = [k("syrk", m, rank), k("syrk", n, rank), k("copy", rank, rank, count=8)]
+    if not algorithm.safe:
+        side, other = (min(m, n), max(m, n)) if algorithm.name == "gram" else (m, n)  # rows of Q, columns of B
+        calls += [k("syrk", side, columns), k("gemm", m, 2, n)]
+        calls += [k("gemm", columns, rank, side, count=2), k("gemm", rank, other, columns)]
+        calls += [k("copy", side, rank, count=3), k("copy", other, rank, count=3)]
+    if not algorithm.safe and options.dtype == task.dtype == "float64" and _resolved(task.target) < 1e-4:
         total = Work(tuple(calls), factors + 8.0 * 3 * columns * (m + n))
     else:
         calls += [k("gemm", m, n, rank), k("copy", m, n), k("stream", m, n)]
         total = Work(tuple(calls), factors + 8.0 * 3 * min(m * n, 4 * 2**20 + n))
     if task.rank is None or algorithm.safe:
         return total
-    bound = optimality.work(replace(task, dtype="float64"), columns, options.backend)
+    if algorithm.name == "gram":
+        bound = optimality.gram_work(task, options.backend)
+    else:
+        bound = optimality.work(replace(task, dtype="float64"), columns, options.backend)
     if options.dtype != "float64":
         total += Work((k("gemm", columns, n, m), k("qr", m, columns)))
     return total + bound.holding(factors if task.dtype == "float64" else factors + 8.0 * m * n)

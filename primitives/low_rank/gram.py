@@ -97,9 +97,10 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
     P = products(A, options.backend, task.center, transposed=task.m < task.n)
     lib, xp = P.lib, P.lib.xp
     G = _gram(P)
-    w, V = lib.eigh(G)
+    w, vectors = lib.eigh(G)
     del G
-    energies = np.maximum(lib.to_numpy(w).astype(float)[::-1], 0.0)
+    w = lib.to_numpy(w).astype(float)
+    energies = np.maximum(w[::-1], 0.0)
     norm_fro = P.norm_fro(evidence.norm_fro)
     if task.rank is not None:
         rank = min(task.rank, len(energies))
@@ -110,7 +111,7 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
         if len(enough) == 0:
             raise Breakdown(f"the eigenvalues of A'A do not resolve an error of {task.target:.1e}")
         rank = int(enough[0]) + 1
-    V = xp.flip(V[:, V.shape[1] - rank :], axis=1)
+    V = xp.flip(vectors[:, vectors.shape[1] - rank :], axis=1)
     U, R = orthonormalize(lib, P.matmul(V))
     s = xp.linalg.diagonal(R)
     order = xp.argsort(-xp.abs(s))
@@ -120,7 +121,8 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
     s = xp.take(xp.abs(s), order)
     found = Range(V, U, R, -1, task.seed, not P.transposed, lib.name, math.nan, norm_fro)
     value = (right, s, left.T) if P.transposed else (left, s, right.T)
-    return Outcome(value, shared.by_products(found), {"rank": rank})
+    by_products = shared.by_products(found) | {"gram_eigenvectors": (w, vectors)}
+    return Outcome(value, by_products, {"rank": rank})
 
 
 def _gram(P: Any) -> Array:

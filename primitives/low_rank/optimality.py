@@ -128,6 +128,58 @@ def from_singular_values(s: np.ndarray, k: int) -> float:
     return float(norms.norm(np.ascontiguousarray(np.asarray(s, dtype=float)[k:]))) if k < len(s) else 0.0
 
 
+def from_gram_eigenvectors(
+    products: Products, w: Array, V: Array, k: int, norm_fro: float, seed: int, failure_probability: float
+) -> float:
+    """A number that ||A - A_k||_F exceeds with probability 1 - failure_probability, from all eigenvalues of A'A.
+
+    With E = A'A - V diag(w) V', the k largest eigenvalues of A'A sum to at most (1 + ||V'V - I||) times those of w
+    (Ostrowski) and sqrt(k) ||E||_F (Weyl, Ky Fan). ||E X||_F^2 for a standard normal X (n, r) is a sum of chi-squared
+    variables with r degrees of freedom, weighted by the squared eigenvalues of E; of all weights with the same sum a
+    single one is the most likely to fall far below its mean (Roosta-Khorasani and Szekely, Linear Algebra Appl. 2015).
+
+    Parameters
+    ----------
+    products : Products
+        A, not wide, in float64.
+    w : (n,) numpy array
+        Any order.
+    V : (n, n) array
+        Eigenvectors as columns, in the order of w.
+    norm_fro : float
+        ||A||_F to working accuracy.
+    seed : int
+        V must not depend on it.
+    """
+    lib, n = products.lib, V.shape[0]
+    V = lib.astype(V, "float64")
+    r = min(TEST_VECTORS, n)
+    X = gaussian_columns(products, r, (seed ^ _SEED) & (2**64 - 1))
+    scales = lib.asarray(np.asarray(w, dtype=np.float64))
+    EX = products.rmatmul(products.matmul(X)) - lib.matmul(V, scales[:, None] * lib.rmatmul(V, X))
+    quantile = 2.0 * float(gammaincinv(r / 2.0, failure_probability))
+    error = math.sqrt(float((EX * EX).sum()) / quantile)
+    identity = lib.xp.eye(n, dtype=V.dtype, device=getattr(V, "device", None))
+    departure = math.sqrt(2.0) * float(norms.norm(lib.xp.triu(lib.gram(V) - identity)))
+    kept = float(np.sort(np.maximum(np.asarray(w, dtype=np.float64), 0.0))[::-1][:k].sum())
+    slack = 20.0 * UNIT_ROUNDOFF["float64"] * norm_fro**2
+    return math.sqrt(max(0.0, norm_fro**2 - (1.0 + departure) * kept - math.sqrt(k) * error - slack))
+
+
+def gram_work(task: Task, backend: str) -> Work:
+    """Of `from_gram_eigenvectors`: two products with r columns, two with V, and V'V."""
+    m, n = shared.shape(task)
+    r, k = min(TEST_VECTORS, n), Calls(backend, "float64")
+    calls = (
+        KernelCall("randn", (n, r), "float64", "numpy"),
+        k("gemm", m, r, n),
+        k("gemm", n, r, m),
+        k("gemm", n, r, n, count=2),
+        k("syrk", n, n),
+    )
+    return Work(calls, shared.entries("float64", 3 * n * n + (m + 4 * n) * r))
+
+
 def work(task: Task, columns: int, backend: str, steps: int = STEPS) -> Work:
     """One product with l + r columns and 2 t with r, and small symmetric eigenvalue problems.
 
