@@ -428,4 +428,6 @@ def work(task: Task, evidence: Evidence, backend: str, leaves_factor: bool, has_
             calls.append(KernelCall("sparse_sign", (m, n, rows, 8), task.dtype, "numba"))
         calls.append(k("geqrf", rows, n))
         peak += 8.0 * 3 * rows * n
+    if not wide and (singular := evidence.condition.probability_above(1e-3 / _negligible(task))) > 0.01:
+        calls.append(k("gesdd", n, n, count=singular))
     return Work(tuple(calls), peak)
