@@ -79,8 +79,13 @@ def _check_shapes(value: Any, prepared: Prepared) -> None:
 
 
 def _rank(certificate: Certificate) -> tuple[bool, float, float]:
-    """Order of answers: satisfied before not, then by bound, then by estimate."""
-    return not certificate.satisfied, certificate.bound, certificate.estimate
+    """Order of answers: satisfied before not, then by bound, then by estimate; NaN is the worst of all."""
+    bound, estimate = certificate.bound, certificate.estimate
+    return (
+        not certificate.satisfied,
+        math.inf if math.isnan(bound) else bound,
+        math.inf if math.isnan(estimate) else estimate,
+    )
 
 
 class Attempts:

@@ -83,7 +83,7 @@ def _plan_afterwards(run: Attempts, problem: Problem) -> Plan:
     limits = Limits.of(budget, target, 0.0)
     entries = enumerate_entries(kind, task, evidence, machine.profile, limits)
     entries.sort(key=lambda e: e.candidate.label != entry.candidate.label)
-    finding = Finding("none", f"nothing was probed: {entry.algorithm.title} takes about as long as planning would")
+    finding = Finding("none", f"nothing was probed: it would take about as long as solving ({entry.algorithm.title})")
     return Plan(
         task=task,
         budget=budget,

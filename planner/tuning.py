@@ -148,8 +148,8 @@ def _searched(
 
     def score(values: dict[str, float], pairs: int) -> float | None:
         """Mean of log(seconds / seconds with the defaults); None where the defaults solve none of the problems."""
-        trial = profile.model_copy(update={"tuning": {**profile.tuning, **values}})
-        ratios = [_log_ratio(study.algorithm, *problem, trial, profile, pairs) for problem in problems]
+        changed = profile.model_copy(update={"tuning": {**profile.tuning, **values}})
+        ratios = [_log_ratio(study.algorithm, *problem, changed, profile, pairs) for problem in problems]
         known = [ratio for ratio in ratios if ratio is not None]
         return fmean(known) if known else None
 

@@ -37,9 +37,23 @@ _MOST_WAITING = 8 * EVERY
 
 
 def identity(profile: HardwareProfile) -> str:
-    """What tells the runs that were forecast with this profile from others (its scale and corrections do not count)."""
-    facts = profile.name, profile.created, profile.rigor, profile.fingerprint.processor
+    """What tells the runs that were forecast with this profile, by this version of autonla, from others.
+
+    The profile's scale and corrections do not count.
+    """
+    facts = _version(), profile.name, profile.created, profile.rigor, profile.fingerprint.processor
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+@functools.lru_cache(maxsize=1)
+def _version() -> str:
+    """Another version's algorithms take other times."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("autonla")
+    except PackageNotFoundError:  # run from the source tree, not installed
+        return ""
 
 
 def records_path() -> Path:

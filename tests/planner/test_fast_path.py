@@ -415,6 +415,11 @@ def test_what_is_tried_at_once(dtype, library):
     assert at_once(task("least_squares", 3000, 120)) == ["normal_equations"]  # an SVD would take too long
     assert at_once(task("least_squares", 30_000, 300)) == []
     assert at_once(task("low_rank", 60, 60, nrhs=0)) == ["svd"]
+    assert at_once(task("low_rank", 500, 50, nrhs=0, rank=5, target=1e-2)) == ["gram", "svd"]
+    assert at_once(task("low_rank", 50, 500, nrhs=0, target=1e-2)) == ["gram", "svd"]
+    for fine in ({"rank": 5, "target": 1e-9}, {"rank": 40, "target": 1e-2}, {"target": 1e-9}):
+        assert at_once(task("low_rank", 500, 50, nrhs=0, **fine)) == ["svd"]  # squared, it might not resolve that
+    assert at_once(task("low_rank", 300, 20, nrhs=0, rank=5, target=1e-2)) == ["svd"]
     assert at_once(task("low_rank", 1000, 1000, nrhs=0, rank=5, target=0.1)) == ["block_krylov"]
     for slow in ({"rank": 5, "target": 1e-6}, {"rank": 500, "target": 0.1}):
         assert at_once(task("low_rank", 1000, 1000, nrhs=0, **slow)) == []

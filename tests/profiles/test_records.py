@@ -257,3 +257,9 @@ def test_identity_tells_profiles_apart_but_not_their_scales_and_corrections(make
     assert records.identity(one) == records.identity(same)
     assert records.identity(one) != records.identity(make_profile(created="2026-01-02T03:04:06Z"))
     assert records.identity(one) != records.identity(make_profile(name="other"))
+
+
+def test_identity_tells_versions_apart(make_profile, monkeypatch):
+    before = records.identity(make_profile())
+    monkeypatch.setattr(records, "_version", lambda: "99.0")
+    assert records.identity(make_profile()) != before
