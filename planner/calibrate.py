@@ -16,7 +16,7 @@ import numpy as np
 
 from ..cost_models._timing import waited_for_processor
 from ..cost_models.corrections import fit, key_of
-from ..profiles import HardwareProfile, Run, completed, generic, records
+from ..profiles import HardwareProfile, Run, completed, records
 from ..profiles.errors import AutonlaError
 from .attempts import run_and_certify
 from .budget import Budget
@@ -132,7 +132,7 @@ def calibrated(
     limit = TIME_LIMIT.get(profile.rigor, 60.0) if time_limit is None else time_limit
     report = progress or (lambda fraction, text: None)
     plain = profile.model_copy(update={"corrections": {}, "calibration": ()})
-    priced_on = plain if plain.complete else completed(plain, generic())
+    priced_on = completed(plain)
     if any(table.backend == "torch" for table in profile.kernels):
         import torch  # noqa: F401  else the price of importing it would count against its candidates
 

@@ -128,7 +128,7 @@ class ByIdentity:
 @lru_cache(maxsize=4)
 def _ready(key: ByIdentity, learning: bool) -> HardwareProfile:
     """The profile, once completed where a time limit cut it, and with what the records of earlier processes teach."""
-    profile = key.profile if key.profile.complete else completed(key.profile, generic())
+    profile = completed(key.profile)
     return learned(profile) if learning else profile
 
 

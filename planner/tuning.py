@@ -24,7 +24,7 @@ import numpy as np
 
 from ..cost_models.corrections import bias, correction_of, features, fit
 from ..primitives.tuning import DEFAULT, RANGES
-from ..profiles import HardwareProfile, Run, completed, generic
+from ..profiles import HardwareProfile, Run, completed
 from ..profiles.errors import AutonlaError
 from .attempts import run_and_certify
 from .budget import Budget
@@ -113,7 +113,7 @@ def tuned(
     started = time.perf_counter()
     report = progress or (lambda fraction, text: None)
     plain = profile.model_copy(update={"tuning": {}})
-    base = plain if plain.complete else completed(plain, generic())
+    base = completed(plain)
     found: dict[str, float] = {}
     notes = []
     margin, note = switch_margin(base)
@@ -199,7 +199,7 @@ def _quiet(optuna: Any) -> Iterator[None]:
 def _log_ratio(
     algorithm: str, problem: Problem, budget: Budget, trial: HardwareProfile, default: HardwareProfile, pairs: int
 ) -> float | None:
-    """Median of log(seconds with the trial's values / with the defaults) of runs in turn; None: not with either."""
+    """Median of log(seconds with the trial's values / with the defaults), runs in turn; None: not with the defaults."""
     warm = [_seconds(algorithm, problem, budget, profile) for profile in (default, trial)]
     if warm[0] is None:
         return None

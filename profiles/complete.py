@@ -7,17 +7,22 @@ from collections.abc import Iterator
 from statistics import median
 
 from .schema import HardwareProfile, KernelPoint, KernelTable
+from .store import generic
 
 FEW = 5
 """A table with fewer points than this says less of other shapes than one of another machine that has them all."""
 
 
-def completed(profile: HardwareProfile, shipped: HardwareProfile) -> HardwareProfile:
+def completed(profile: HardwareProfile, shipped: HardwareProfile | None = None) -> HardwareProfile:
     """`profile` with the tables that it lacks, and the points that its short tables lack, taken from `shipped`.
 
     Their times are multiplied by how much slower this machine is: at the same kernel where it was measured, else at
-    all of them (medians of the ratios).
+    all of them (medians of the ratios). A profile that no time limit cut is returned as it is; the default of
+    `shipped` is the generic profile.
     """
+    if profile.complete:
+        return profile
+    shipped = shipped or generic()
     known = {table.key: table for table in profile.kernels}
     ratios = {table.key: list(_ratios(known[table.key], table)) for table in shipped.kernels if table.key in known}
     overall = _typical([ratio for each in ratios.values() for ratio in each], 1.0)

@@ -47,7 +47,7 @@ def identity(profile: HardwareProfile) -> str:
 
 @functools.lru_cache(maxsize=1)
 def _version() -> str:
-    """Another version's algorithms take other times."""
+    """Another version's algorithms take other times. Asked of the installation: the package itself imports upwards."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

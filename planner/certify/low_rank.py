@@ -54,12 +54,6 @@ def _residual_by_blocks(lib: Library, A: Any, U: Any, scaled_Vh: Any, mean: Any)
     return math.sqrt(total)
 
 
-def _departure(lib: Library, G: Any) -> float:
-    """||G - I||_F, from the upper triangle of G = Q'Q."""
-    above, diagonal = lib.xp.triu(G, k=1), lib.xp.linalg.diagonal(G) - 1.0
-    return math.sqrt(2.0 * float((above * above).sum()) + float((diagonal * diagonal).sum()))
-
-
 def _energy_of_product(lib: Library, left: Any, right: Any, s: Any) -> float:
     """||U S Vh||_F^2 from the upper triangles of U'U and Vh Vh': ||s||^2 only as far as the factors are orthonormal."""
     weighted = lib.xp.triu(left) * lib.xp.triu(right) * (s[:, None] * s[None, :])
@@ -101,7 +95,7 @@ def certify(
     if norm_fro == 0.0:
         good = not bool(lib.xp.any(s != 0))
         return _certificate(0.0 if good else math.inf, 0.0, 1.0, "A is zero", target)
-    departure = max(_departure(lib, left), _departure(lib, right)) if s.shape[0] else 0.0
+    departure = max(optimality.departure(lib, left), optimality.departure(lib, right)) if s.shape[0] else 0.0
     if not departure < 1e2 * UNIT_ROUNDOFF[task.dtype] * max(task.m, task.n):
         return _certificate(math.inf, departure, sure, "the factors are not orthonormal", target)
     if task.rank is None:
@@ -150,7 +144,7 @@ def _seen_range(lib: Library, A: Any, outcome: Outcome, task: Task, mean: Any, s
     products = Products(lib.astype(A, "float64"), lib, means, found is not None and found.transposed)
     Q = lib.astype(lib.asarray(outcome.value[0] if found is None else found.Q), "float64")
     B = None if found is None or found.Q.dtype != Q.dtype else lib.asarray(found.B)
-    if _departure(lib, lib.gram(Q)) > 1e-12 * Q.shape[1]:
+    if optimality.departure(lib, lib.gram(Q)) > 1e-12 * Q.shape[1]:
         Q, B = orthonormalize(lib, Q)[0], None
     if B is None or not _is_compressed(lib, products, Q, B, seed):
         B = products.rmatmul(Q).T

@@ -128,6 +128,12 @@ def from_singular_values(s: np.ndarray, k: int) -> float:
     return float(norms.norm(np.ascontiguousarray(np.asarray(s, dtype=float)[k:]))) if k < len(s) else 0.0
 
 
+def departure(lib: Library, G: Array) -> float:
+    """||G - I||_F, from the upper triangle of G = Q'Q."""
+    above, diagonal = lib.xp.triu(G, k=1), lib.xp.linalg.diagonal(G) - 1.0
+    return math.sqrt(2.0 * float((above * above).sum()) + float((diagonal * diagonal).sum()))
+
+
 def from_gram_eigenvectors(
     products: Products, w: Array, V: Array, k: int, norm_fro: float, seed: int, failure_probability: float
 ) -> float:
@@ -159,11 +165,9 @@ def from_gram_eigenvectors(
     EX = products.rmatmul(products.matmul(X)) - lib.matmul(V, scales[:, None] * lib.rmatmul(V, X))
     quantile = 2.0 * float(gammaincinv(r / 2.0, failure_probability))
     error = math.sqrt(float((EX * EX).sum()) / quantile)
-    identity = lib.xp.eye(n, dtype=V.dtype, device=getattr(V, "device", None))
-    departure = math.sqrt(2.0) * float(norms.norm(lib.xp.triu(lib.gram(V) - identity)))
     kept = float(np.sort(np.maximum(np.asarray(w, dtype=np.float64), 0.0))[::-1][:k].sum())
     slack = 20.0 * UNIT_ROUNDOFF["float64"] * norm_fro**2
-    return math.sqrt(max(0.0, norm_fro**2 - (1.0 + departure) * kept - math.sqrt(k) * error - slack))
+    return math.sqrt(max(0.0, norm_fro**2 - (1.0 + departure(lib, lib.gram(V))) * kept - math.sqrt(k) * error - slack))
 
 
 def gram_work(task: Task, backend: str) -> Work:
