@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -131,6 +132,12 @@ class Reading:
     source: str
 
 
+@cache
+def _counters_of(cpu: bool) -> tuple[Counter, ...]:
+    """What can be read here: looked for once in a process."""
+    return rapl_counters() if cpu else nvml_counters()
+
+
 class EnergyMeter:
     """Counts the energy of a block, or models it where no counter can be read.
 
@@ -165,7 +172,7 @@ class EnergyMeter:
     ) -> None:
         self._model, self._work = model, work
         if counters is None:
-            counters = rapl_counters() if device == "cpu" else nvml_counters()
+            counters = _counters_of(device == "cpu")
         self._counters = tuple(counters)
         self._before: tuple[float, ...] = ()
         self._began = 0.0

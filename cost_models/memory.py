@@ -9,8 +9,8 @@ be lower than what was allocated, never higher.
 
 from __future__ import annotations
 
+import os
 import threading
-from pathlib import Path
 from types import TracebackType
 
 _SAMPLE_SECONDS = 0.002
@@ -67,7 +67,11 @@ class PeakMemory:
 
 def _reset_high_water_mark() -> bool:
     try:
-        Path("/proc/self/clear_refs").write_bytes(b"5")
+        file = os.open("/proc/self/clear_refs", os.O_WRONLY)  # bare calls: pathlib takes ten times as long
+        try:
+            os.write(file, b"5")
+        finally:
+            os.close(file)
     except OSError:
         return False
     return True
@@ -76,7 +80,11 @@ def _reset_high_water_mark() -> bool:
 def _high_water_mark() -> int | None:
     """VmHWM of this process [bytes]; right after a reset that is what is resident now."""
     try:
-        text = Path("/proc/self/status").read_bytes()
+        file = os.open("/proc/self/status", os.O_RDONLY)
+        try:
+            text = os.read(file, 1 << 14)
+        finally:
+            os.close(file)
         at = text.index(b"VmHWM:") + 6
         return 1024 * int(text[at : text.index(b"kB", at)])
     except (OSError, ValueError):

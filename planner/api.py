@@ -122,7 +122,14 @@ def solve(
     machine = machine_of(profile)
     report(f"planning {problem!r}")
     plan = make_plan(
-        problem, budget, rng=seed, profile=machine.profile, rigor=rigor, described=machine.description, before=before
+        problem,
+        budget,
+        rng=seed,
+        profile=machine.profile,
+        rigor=rigor,
+        described=machine.description,
+        before=before,
+        later=True,
     )
     report(f"running {plan.chosen.label}, forecast {_forecast_seconds(plan)}")
     solution = execute(plan, plan._entries, machine.profile, before=before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +13,14 @@ import numpy as np
 from ..primitives.algorithm import Breakdown, Outcome
 from ..primitives.interval import Interval
 from ..primitives.kernels import library
+from ..primitives.kernels._library import Library
+from ..primitives.norms import needs_no_scaling, norm
 from .budget import Budget
 from .candidates import Entry
 from .certificate import Certificate
+from .certify.products import is_double
 from .kinds import Kind
-from .prepare import Prepared
+from .prepare import Prepared, check
 from .solution import Attempt
 
 # The certificate draws from its own random stream, never from the algorithm's.
@@ -37,13 +41,18 @@ def run_and_certify(
 ) -> tuple[Outcome, Certificate, float, float]:
     """One candidate: its outcome, certificate, and the seconds of both. Raises Breakdown."""
     started = time.perf_counter()
+    if not entry.algorithm.unchecked:
+        check(prepared, library(entry.options.backend))
     task = prepared.task
-    outcome = entry.algorithm.solve(
-        prepared.A, prepared.b, entry.task(task), entry.options, prepared.evidence, prepared.by_products
-    )
+    with nullcontext() if prepared.checked else np.errstate(all="ignore"):
+        outcome = entry.algorithm.solve(
+            prepared.A, prepared.b, entry.task(task), entry.options, prepared.evidence, prepared.by_products
+        )
     ran = time.perf_counter()
     _check_shapes(outcome.value, prepared)
     lib = library(entry.options.backend)
+    if prepared.evidence.norm_fro is None:
+        prepared.evidence = replace(prepared.evidence, norm_fro=_norm_afterwards(lib, prepared, outcome))
     value = tuple(map(lib.asarray, outcome.value)) if isinstance(outcome.value, tuple) else lib.asarray(outcome.value)
     with np.errstate(all="ignore"):  # an answer may be anything; what overflows is not certified
         certificate = kind.certify(
@@ -64,6 +73,21 @@ def run_and_certify(
             confidence=confidence,
         )
     return outcome, certificate, ran - started, time.perf_counter() - ran
+
+
+def _norm_afterwards(lib: Library, prepared: Prepared, outcome: Outcome) -> float:
+    """||A||_F once an algorithm has run: it may have come by it, and else its library's threads are awake.
+
+    Raises Breakdown where A is not finite, or has to be scaled.
+    """
+    size = outcome.by_products.get("norm_fro")
+    if size is None:
+        A = lib.asarray(prepared.A)
+        with np.errstate(all="ignore"):
+            size = math.sqrt(lib.sum_of_squares(A)) if is_double(A) else norm(A)
+    if not needs_no_scaling(size * size, prepared.task.dtype):
+        raise Breakdown("A is not finite, or far from unit size")
+    return size
 
 
 def _check_shapes(value: Any, prepared: Prepared) -> None:
@@ -129,9 +153,7 @@ class Attempts:
         if entry.candidate.forecast is not None:
             self.joules += entry.candidate.forecast.joules.median
         try:
-            outcome, certificate, ran, certified = run_and_certify(
-                self.kind, self.prepared, entry, self.metric, self.budget.accuracy, self.budget.confidence
-            )
+            outcome, certificate, ran, certified = self._run(entry)
         except Breakdown as breakdown:
             self._failed(entry, begun, f"broke down: {breakdown}")
             if breakdown.condition is not None:
@@ -167,6 +189,19 @@ class Attempts:
                 known = replace(self.prepared.evidence, numerical_rank=certificate.numerical_rank)
                 self.prepared.evidence = known
         return good
+
+    def _run(self, entry: Entry) -> tuple[Outcome, Certificate, float, float]:
+        """`run_and_certify`; once more where it broke down on an A that nobody had looked at, and that was scaled."""
+        how = self.metric, self.budget.accuracy, self.budget.confidence
+        try:
+            return run_and_certify(self.kind, self.prepared, entry, *how)
+        except Breakdown:
+            if self.prepared.checked:
+                raise
+            check(self.prepared)
+            if not self.prepared.exponent_A:
+                raise
+            return run_and_certify(self.kind, self.prepared, entry, *how)
 
     def _failed(self, entry: Entry, begun: float, sentence: str) -> None:
         seconds = time.perf_counter() - begun

@@ -25,7 +25,7 @@ from .kinds import Kind, kind_of
 from .learning import remember
 from .operand import dtype_name
 from .plans import Candidate, Plan
-from .prepare import Prepared, prepare
+from .prepare import Prepared, prepare, scaling_note
 from .problems import Problem
 from .solution import LowRankFactors, Record, Solution
 
@@ -142,7 +142,7 @@ def execute(
     joules = modelled(profile.energy, total, _work(run)) if reading is None else reading.joules
     record = Record(
         seconds={**plan.seconds, **run.seconds, "total": total},
-        peak_bytes=max(memory.bytes + held, prepared.probe_bytes + prepared.copied_bytes),
+        peak_bytes=max(memory.bytes + held, prepared.probe_bytes + run.prepared.copied_bytes),
         memory_source=memory.method,
         joules=joules.median,
         energy_source="modelled" if reading is None else reading.source,
@@ -154,7 +154,9 @@ def execute(
             raise BudgetExceeded(f"memory ran out: {tried}", resource="memory", plan=plan)
         raise CertificationFailed(f"no algorithm came to an answer: {tried}", tried=tuple(run.attempts))
     outcome, certificate = run.best
-    value = finish(kind, outcome.value, prepared)
+    if run.prepared.exponent_A != prepared.exponent_A:  # it was looked at while it ran
+        plan = replace(plan, notes=(*plan.notes, scaling_note(run.prepared)))
+    value = finish(kind, outcome.value, run.prepared)
     limits = Limits.of(plan.budget, plan.target, plan.seconds.get("probe", 0.0), held)
     kept = plan.chosen.feasible or only_accuracy_speaks_against(plan.chosen, limits)
     met = (done or certificate.satisfied) and kept

@@ -31,7 +31,7 @@ from .solution import LowRankFactors, Record, Solution
 
 _SHORTEST_LATENCY = 0.05  # several times what anything that runs at once takes [s]
 _WORTH_ASKING = 150_000  # entries of A from which one library may be much faster than another
-_KEEP = 0.8  # by so much another one must be forecast to be faster: waking its threads costs time
+_KEEP = 0.9  # by so much another one must be forecast to be faster: waking its threads costs time
 _DECLARED = (None, "general", "spd", "symmetric")
 
 
@@ -44,11 +44,12 @@ def solve_at_once(kind: Kind, problem: Problem, budget: Budget, seed: int) -> So
     if getattr(problem, "assume", None) not in _DECLARED:
         return None
     started = time.perf_counter()
-    task = kind.task(problem, budget.accuracy or 0.0, seed)
+    stated = kind.task(problem, budget.accuracy or 0.0, seed)
+    task = kind.guess(stated, problem.A)
     candidates = kind.at_once(task, problem.A)
     if not candidates:
         return None
-    prepared = prepare(problem, task)
+    prepared = prepare(problem, task, later=candidates[0][0].unchecked)
     run = Attempts(kind, prepared, budget, problem.metric or "", started)
     for algorithm, options in candidates:
         if task.m * task.n >= _WORTH_ASKING and "torch" in sys.modules:
@@ -57,6 +58,7 @@ def solve_at_once(kind: Kind, problem: Problem, budget: Budget, seed: int) -> So
         candidate = Candidate(algorithm.label(options), algorithm.name, algorithm.title, None, True, "")
         if run.attempt(Entry(candidate, algorithm, options)):
             return unmetered(run, lambda: _plan_afterwards(run, problem))
+    run.prepared.task = replace(run.prepared.task, structure=stated.structure, bandwidth=stated.bandwidth)
     return run
 
 
@@ -83,7 +85,12 @@ def _plan_afterwards(run: Attempts, problem: Problem) -> Plan:
     limits = Limits.of(budget, target, 0.0)
     entries = enumerate_entries(kind, task, evidence, machine.profile, limits)
     entries.sort(key=lambda e: e.candidate.label != entry.candidate.label)
-    finding = Finding("none", f"nothing was probed: it would take about as long as solving ({entry.algorithm.title})")
+    guessed = task.structure != kind.task(problem, 0.0, 0).structure
+    seen, why = "nothing was probed: it would take about as long as solving", "the problem is small"
+    if guessed:
+        seen = f"a few rows make A look {task.structure}, and the certificate has read all of it"
+        why = f"A looked {task.structure}"
+    finding = Finding("none", f"{seen} ({entry.algorithm.title})")
     return Plan(
         task=task,
         budget=budget,
@@ -93,7 +100,7 @@ def _plan_afterwards(run: Attempts, problem: Problem) -> Plan:
         candidates=tuple(e.candidate for e in entries),
         chosen=entries[0].candidate,
         profile=machine.description,
-        notes=(f"the problem is small: {entry.algorithm.title} ran at once and its answer was certified",),
+        notes=(f"{why}: {entry.algorithm.title} ran at once and its answer was certified",),
         seconds={"probe": 0.0, "plan": 0.0},
         _problem=problem,
         _prepared=prepared,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from ..cost_models.memory import PeakMemory
 from ..cost_models.price import Pool, Unpriced, price
 from ..primitives.backends import backends_for, home_backend
 from ..primitives.evidence import Evidence, Finding
+from ..primitives.kernels import library
 from ..primitives.task import Task
 from ..primitives.tuning import Tuning
 from ..profiles import HardwareProfile, completed, generic
@@ -37,7 +39,7 @@ from .candidates import (
 from .kinds import Kind, ProbeStep, kind_of
 from .learning import learned
 from .plans import Candidate, Plan
-from .prepare import Prepared, prepare
+from .prepare import Prepared, check, prepare, scaling_note
 from .problems import Problem
 
 RIGOR = ("estimate", "probe", "race", "exhaustive")
@@ -62,7 +64,7 @@ def seed_of(rng: Any) -> int:
         If `rng` is neither None, a non-negative integer nor a numpy Generator.
     """
     if rng is None:
-        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> np.uint64(1))
+        return int.from_bytes(os.urandom(8)) >> 1
     if isinstance(rng, np.random.Generator):
         return int(rng.integers(2**63))
     if hasattr(rng, "__index__") and not isinstance(rng, bool) and 0 <= int(rng.__index__()) < 2**63:
@@ -153,6 +155,7 @@ def make_plan(
     rigor: str,
     described: str,
     before: Attempts | None = None,
+    later: bool = False,
 ) -> Plan:
     """The plan, its candidates in the order in which they would be tried.
 
@@ -160,6 +163,8 @@ def make_plan(
     ----------
     before : Attempts, optional
         What was tried in vain before planning.
+    later : bool
+        Whether to look at A only once something is to run that needs it.
 
     Raises
     ------
@@ -175,10 +180,17 @@ def make_plan(
         raise InvalidProblem(f"rigor = {rigor!r} is not one of {', '.join(RIGOR)}", argument="rigor", found=repr(rigor))
     kind = dense_kind(problem)
     seed = seed_of(rng)
-    prepared = before.prepared if before else prepare(problem, kind.task(problem, budget.accuracy or 0.0, seed))
+    if before is not None:
+        prepared = before.prepared
+        check(prepared)
+    else:
+        task = kind.task(problem, budget.accuracy or 0.0, seed)
+        # with a ridge, the norm bounds the condition number; a scaled copy counts against a memory limit
+        later = later and not task.ridge and budget.memory is None
+        prepared = prepare(problem, task, later=later)
     prepared.task = replace(prepared.task, tuning=tuning_of(profile))
     prepared.evidence = kind.known(prepared.task, prepared.evidence)
-    notes = [_scaling_note(prepared)] if prepared.exponent_A or prepared.exponent_b else []
+    notes = [scaling_note(prepared)] if prepared.exponent_A or prepared.exponent_b else []
     if before is not None:
         notes += [f"tried before planning: {a.label}, {a.outcome}" for a in before.attempts]
     probing = time.perf_counter()
@@ -297,13 +309,6 @@ def dense_kind(problem: Problem) -> Kind:
     return kind
 
 
-def _scaling_note(prepared: Prepared) -> str:
-    return (
-        f"the operands are far from unit size: computed with A * 2^{-prepared.exponent_A}"
-        f" and b * 2^{-prepared.exponent_b}"
-    )
-
-
 def _probe(
     kind: Kind, prepared: Prepared, budget: Budget, profile: HardwareProfile, rigor: str, spent: float
 ) -> list[Entry] | None:
@@ -329,6 +334,9 @@ def _probe(
                 continue
         backend = _probing_backend(task, entries)
         started = time.perf_counter()
+        if not step.unchecked:
+            check(prepared, library(backend))
+            evidence = prepared.evidence
         task, evidence, by_products = step.run(prepared.A, prepared.b, prepared.task, evidence, backend)
         entries = None
         seconds = time.perf_counter() - started

@@ -14,13 +14,13 @@ import numpy as np
 from ..cost_models.price import ASLEEP, Pool
 from ..primitives import norms
 from ..primitives.evidence import Evidence
+from ..primitives.kernels._library import Library
 from ..primitives.linear_system import Disposable
 from ..primitives.task import Task
 from ..profiles.errors import InvalidProblem, NonFiniteInput
 from .problems import Problem
 
-# Norms within these need no scaling: fourth powers and their sums stay inside the exponent range.
-_SAFE = {"float64": 1e60, "float32": 1e8}
+_LARGE = 1 << 19  # entries from which more than one thread reads A faster
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class Prepared:
     """Operands ready to run, what probes left behind, and the exponents that scale the value back.
 
     `copied_bytes` is the memory of scaled copies, `probe_bytes` the peak that probing added; `pool` says whose threads
-    the probes left awake.
+    the probes left awake. `checked` says whether A has been looked at: before, it may be of any size and not finite.
     """
 
     A: Any
@@ -41,6 +41,7 @@ class Prepared:
     copied_bytes: float = 0.0
     probe_bytes: float = 0.0
     pool: Pool = ASLEEP
+    checked: bool = True
 
     @property
     def held_bytes(self) -> float:
@@ -85,9 +86,19 @@ def _quick_norm(x: Any) -> float:
     return math.sqrt(total) if 1e-200 < total < 1e200 else 0.0
 
 
+def _norm_by(lib: Library | None, prepared: Prepared) -> float:
+    """Norm of a large A by all threads of a library; 0.0 where that is not to be trusted, or not worth it."""
+    task = prepared.task
+    if lib is None or task.dtype != "float64" or task.m * task.n < _LARGE:
+        return 0.0
+    with np.errstate(all="ignore"):
+        total = lib.sum_of_squares(lib.asarray(prepared.A))
+    return math.sqrt(total) if norms.needs_no_scaling(total, task.dtype) else 0.0
+
+
 def _exponent(size: float, dtype: str) -> int:
     """Exponent e such that size 2^-e is near one; 0 where no scaling is needed."""
-    limit = _SAFE[dtype]
+    limit = norms.UNSCALED[dtype]
     if size == 0.0 or 1.0 / limit <= size <= limit:
         return 0
     return math.frexp(size)[1]
@@ -108,8 +119,8 @@ def _nbytes(value: Any) -> float:
     return sum(_nbytes(getattr(value, f.name)) for f in fields(value)) if is_dataclass(value) else 0.0
 
 
-def prepare(problem: Problem, task: Task) -> Prepared:
-    """Checked and scaled operands of a dense problem.
+def prepare(problem: Problem, task: Task, *, later: bool = False) -> Prepared:
+    """Checked and scaled operands of a dense problem; A itself `later`, if wanted, by `check`.
 
     Raises
     ------
@@ -117,19 +128,50 @@ def prepare(problem: Problem, task: Task) -> Prepared:
         If an operand holds NaN or infinity.
     """
     A, b, dtype = problem.working()
-    norm_A = _checked_norm("A", A)
+    prepared = Prepared(A, b, task, Evidence(), checked=False)
+    if not later:
+        check(prepared)
     norm_b = 0.0 if b is None else _checked_norm("b", b)
-    exponent_A, exponent_b = _exponent(norm_A, dtype), _exponent(norm_b, dtype)
-    copied = 0.0
-    if exponent_A:
-        A, norm_A = _scale(A, exponent_A), math.ldexp(norm_A, -exponent_A)
-        copied += task.itemsize * task.m * task.n
+    exponent = _exponent(norm_b, dtype)
+    if exponent:
+        prepared.exponent_b, prepared.b = exponent, _scale(b, exponent)
+        prepared.copied_bytes += task.itemsize * task.m * max(1, task.nrhs)
+    return prepared
+
+
+def check(prepared: Prepared, lib: Library | None = None) -> None:
+    """Look at A, where that was not done: its norm becomes known, and it is scaled where that is needed.
+
+    `lib` is the library that is going to run next: its threads may read a large A.
+
+    Raises
+    ------
+    NonFiniteInput
+        If it holds NaN or infinity.
+    """
+    if prepared.checked:
+        return
+    task = prepared.task
+    norm_A = _norm_by(lib, prepared) or _checked_norm("A", prepared.A)
+    exponent = _exponent(norm_A, task.dtype)
+    if exponent:
+        prepared.exponent_A, prepared.A = exponent, _scale(prepared.A, exponent)
+        norm_A = math.ldexp(norm_A, -exponent)
+        prepared.copied_bytes += task.itemsize * task.m * task.n
         if task.ridge:
-            task = replace(task, ridge=_ldexp(task.ridge, -2 * exponent_A))
-    if exponent_b:
-        b = _scale(b, exponent_b)
-        copied += task.itemsize * task.m * max(1, task.nrhs)
-    return Prepared(A, b, task, Evidence(norm_fro=norm_A), exponent_A, exponent_b, {}, copied)
+            prepared.task = replace(task, ridge=_ldexp(task.ridge, -2 * exponent))
+        # what was seen and made of the unscaled A does not fit this one
+        prepared.evidence, prepared.by_products = replace(prepared.evidence, norm_2=None), {}
+    prepared.evidence = replace(prepared.evidence, norm_fro=norm_A)
+    prepared.checked = True
+
+
+def scaling_note(prepared: Prepared) -> str:
+    """What a person is told of the scaling."""
+    return (
+        f"the operands are far from unit size: computed with A * 2^{-prepared.exponent_A}"
+        f" and b * 2^{-prepared.exponent_b}"
+    )
 
 
 def _ldexp(value: float, exponent: int) -> float:

@@ -42,12 +42,12 @@ class Outcome:
     value : array or tuple of arrays
         x : (n,) or (n, nrhs); low rank: (U, s, Vh).
     by_products : dict
-        What a later step may reuse instead of computing it again: "gram_factor" (upper triangular R with
-        R'R = A'A + ridge I, from the Gram matrix itself; A A' for wide A), "r_factor" (the same from orthogonal
-        transformations or Cholesky of a preconditioned Gram matrix: backward stable in A), "r_svd" (singular values
-        and right singular vectors of "r_factor"), "gram_eigenvectors" (eigenvalues and eigenvectors, all of them, of
-        the Gram matrix of the shorter side), "condition" (a number: what was seen of it), "factor" (LU, Cholesky,
-        ...), "Q" and "B", ...
+        What a later step may reuse instead of computing it again: "gram_factor" (upper triangular R with R'R = A'A +
+        ridge I, from the Gram matrix itself; A A' for wide A), "r_factor" (the same from orthogonal transformations
+        or Cholesky of a preconditioned Gram matrix: backward stable in A), "r_svd" (singular values and right
+        singular vectors of "r_factor"), "gram_eigenvectors" (eigenvalues and eigenvectors, all of them, of the Gram
+        matrix of the shorter side), "condition" (a number: what was seen of it), "norm_fro" (a number: ||A||_F),
+        "factor" (LU, Cholesky, ...), "Q" and "B", ...
     details : dict
         Plain numbers for the report: iterations, corrections, sketch rows, ...
     """
@@ -91,6 +91,9 @@ class Algorithm:
         Whether the value depends on `task.seed`.
     breakdown : callable (task, evidence, options) -> float
         Probability that it raises Breakdown.
+    unchecked : bool
+        Whether it may run on an A that nobody has looked at, which may be of any size and not finite: it comes to an
+        end on that too, in a Breakdown or with any answer.
     """
 
     kind: str
@@ -105,6 +108,7 @@ class Algorithm:
     safe: bool = False
     randomized: bool = False
     breakdown: Callable[[Task, Evidence, Any], float] = _never
+    unchecked: bool = False
 
     def label(self, options: Any) -> str:
         """`name(option=value, ...)[backend dtype]`, leaving out options at their defaults."""

@@ -21,10 +21,14 @@ import numpy as np
 Array = Any
 
 _BLOCK = 1 << 16  # entries: 512 KiB of float64, within the second-level cache
+_BLOCK_IN_PLACE = 1 << 20  # entries of float64 whose squares are added at once where nothing is copied
 SERIAL = 10_000  # entries up to which a dot product wakes no BLAS threads (OpenBLAS)
 _BLOCK_ELSEWHERE = 1 << 22  # torch and cupy: a call costs more, and their reductions are blocked inside
 _TINY = {"float64": 2.0**-1022, "float32": 2.0**-126}
 _EPS = {"float64": 2.0**-52, "float32": 2.0**-23}
+# Arrays with norms up to these, and down to one over them, need no scaling: fourth powers and their sums stay inside
+# the exponent range.
+UNSCALED = {"float64": 1e60, "float32": 1e8}
 # Outside [1/_SAFE, _SAFE] squares, and sums and ratios of squares, come near the ends of the exponent range.
 _SAFE = {"float64": 2.0**200, "float32": 2.0**20}
 
@@ -77,6 +81,12 @@ def is_finite(x: Array) -> bool:
     else:
         total = _sum_of_squares(x, 1.0)
     return math.isfinite(total) or math.isfinite(max_abs(x))
+
+
+def needs_no_scaling(sum_of_squares: float, dtype: str) -> bool:
+    """Whether an array of this sum of squares is finite and of a norm that all algorithms can take."""
+    limit = UNSCALED[dtype] ** 2
+    return 1.0 / limit <= sum_of_squares <= limit
 
 
 def dot_small(x: np.ndarray) -> float:
@@ -139,20 +149,22 @@ def _sum_of_squares(x: Array, scale: float = 1.0, *, exponent: int = 0) -> float
     """Sum of squares of x, or of x * 2**exponent."""
     total = 0.0
     half = exponent // 2  # 2**exponent itself may not be representable
-    for block in _blocks(x):
-        scaled = (block * 2.0**half) * 2.0 ** (exponent - half) if exponent else block
-        total += _dot_self(scaled)
-        if math.isnan(total):
-            break
+    # float32 adds up in float32: short blocks keep its rounding small
+    step = _BLOCK_IN_PLACE if isinstance(x, np.ndarray) and x.dtype.char == "d" and not exponent else None
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        for block in _blocks(x, step):
+            scaled = (block * 2.0**half) * 2.0 ** (exponent - half) if exponent else block
+            total += _dot_self(scaled)
+            if math.isnan(total):
+                break
     return total
 
 
 def _dot_self(block: Array) -> float:
-    """Sum of squares of one block, without a warning when it overflows."""
+    """Sum of squares of one block."""
     if isinstance(block, np.ndarray):
         # einsum, not dot: as fast where memory is the limit, and it starts no BLAS threads
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            return float(np.einsum("i,i->", block, block))
+        return float(np.einsum("i,i->", block, block))
     return float(block @ block)
 
 
@@ -163,13 +175,16 @@ def _column_sum_of_squares(xp: Any, block: Array) -> Array:
     return xp.astype(xp.sum(block * block, axis=0), xp.float64)
 
 
-def _blocks(x: Array) -> Iterator[Array]:
-    """The entries of x as vectors of at most about `_BLOCK` entries: views where x is contiguous, else copies."""
+def _blocks(x: Array, in_place: int | None = None) -> Iterator[Array]:
+    """The entries of x as vectors of at most about `_BLOCK` entries: views where x is contiguous, else copies.
+
+    `in_place` is another length for those that are views.
+    """
     if _size(x) == 0:
         return
-    if x.ndim >= 2 and not _contiguous(x):
-        if _contiguous(x.T if x.ndim == 2 else x):
-            yield from _blocks(x.T)
+    if x.ndim >= 2 and not is_contiguous(x):
+        if is_contiguous(x.T if x.ndim == 2 else x):
+            yield from _blocks(x.T, in_place)
             return
         rows = max(1, _block(x) * x.shape[0] // _size(x))
         for i in range(0, x.shape[0], rows):
@@ -181,7 +196,7 @@ def _blocks(x: Array) -> Iterator[Array]:
                 yield part.reshape(-1)
         return
     flat = x if x.ndim == 1 else x.reshape(-1)
-    step = _block(flat)
+    step = in_place or _block(flat)
     for i in range(0, flat.shape[0], step):
         yield flat[i : i + step]
 
@@ -196,7 +211,8 @@ def _block(x: Array) -> int:
     return _BLOCK if isinstance(x, np.ndarray) else _BLOCK_ELSEWHERE
 
 
-def _contiguous(x: Array) -> bool:
+def is_contiguous(x: Array) -> bool:
+    """Whether the entries lie in memory one after the other, the last index running fastest."""
     if hasattr(x, "flags"):
         return bool(x.flags.c_contiguous)
     return bool(x.is_contiguous())

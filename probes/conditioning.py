@@ -8,7 +8,7 @@ a random start weighs each about 1/n). Three things are read off it:
 - sigma_max(B) <= ||A||_2, and sigma_max(B) / sigma_min(B) <= cond(A), both up to rounding.
 - The largest mass that any distribution with these moments can have at zero, the weight of the Gauss-Radau node
   there: Lambda = 1 / sum_{j<=k} p_j(0)^2. With singular values spread evenly over L decades, k steps resolve about
-  log10(2k) of them, and 1 - Lambda is log10(2k) / L within a few per cent for k = 4 .. 12; hence
+  log10(2k) of them, and 1 - Lambda is log10(2k) / L within a few per cent for k = 3 .. 12; hence
   L = log10(2k) / (1 - Lambda), which separates cond 1e4 from 1e10.
 - A distribution that is resolved (Lambda small) is taken to end in a hard edge, as that of a random matrix does: about
   n Lambda singular values below the smallest Ritz value, spaced evenly.
@@ -38,10 +38,11 @@ from ..primitives.work import Calls, Work
 
 Array = Any
 
-STEPS = 5
+STEPS = 3
 MOST_STEPS = 12  # while every Ritz value but the last is an outlier of mass about 1/n
 SMALL = 1e-6  # singular values below this share of the largest count as tiny
 _U32 = 2.0**-24
+_IN_RANGE = 1e30  # norms up to this, and down to one over it, are safe in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +106,15 @@ def run(
     start = time.perf_counter()
     lib = library(backend or home_backend(task))
     B = lib.asarray(A)
-    A32 = lib.astype(B, "float32")
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # A may be of any size
+        A32 = lib.astype(B, "float32")
     by_products: dict[str, Any] = {} if A32 is B else {"A32": Disposable(A32)}
     alphas, betas, indefinite = _bidiagonalize(lib, A32, task, min(steps, task.n))
     if indefinite:
         by_products["indefinite"] = True
-    if not alphas or not all(map(math.isfinite, alphas + betas)):
-        return replace(evidence, findings=(*evidence.findings, _finding("A is zero", start))), by_products
+    if not 1.0 / _IN_RANGE < max(alphas, default=0.0) < _IN_RANGE:
+        finding = _finding("A is zero, not finite, or beyond what float32 resolves: nothing was seen of it", start)
+        return replace(evidence, findings=(*evidence.findings, finding)), {}
     rule = quadrature(alphas, betas)
     sigma = float(rule.nodes[0])
     highest = evidence.norm_fro if evidence.norm_fro is not None else math.inf
@@ -186,6 +189,8 @@ def _bidiagonalize(lib: Any, A: Array, task: Task, steps: int) -> tuple[list[flo
     while k < most:
         u = _orthogonalized(lib.to_numpy(lib.matmul(A, _as(lib, A, V[k]))), U[:k])
         alpha = norm(u)
+        if not math.isfinite(alpha):
+            return [], [], False
         if alpha == 0.0 or alpha <= 4 * _U32 * max(alphas, default=0.0):  # the space is exhausted: A is singular on it
             if alphas:
                 alphas.append(alpha)
@@ -194,6 +199,8 @@ def _bidiagonalize(lib: Any, A: Array, task: Task, steps: int) -> tuple[list[flo
         U[k] = u / alpha
         w = _orthogonalized(lib.to_numpy(lib.rmatmul(A, _as(lib, A, U[k]))), V[: k + 1])
         beta = norm(w)
+        if not math.isfinite(beta):
+            return [], [], False
         alphas.append(alpha)
         if beta <= 4 * _U32 * max(alphas):
             betas.append(0.0)

@@ -22,6 +22,7 @@ from ..primitives.interval import Interval
 from ..primitives.kernels import library
 from ..primitives.least_squares import normal_equations
 from ..primitives.least_squares._shared import condition_calls, plus_ridge, scaled_condition
+from ..primitives.norms import needs_no_scaling
 from ..primitives.task import Task
 from ..primitives.work import Calls, Work
 
@@ -43,14 +44,20 @@ def work(task: Task, backend: str | None = None) -> Work:
 
 
 def run(A: Any, task: Task, evidence: Evidence, *, backend: str | None = None) -> Evidence:
-    """Look at A : (m, n), numpy, torch or cupy; the evidence with its condition numbers."""
+    """Look at A : (m, n), numpy, torch or cupy; the evidence with its condition numbers.
+
+    Where the rows are not finite, or far from unit size, nothing is said.
+    """
     lib = library(backend or home_backend(task))
     m, n = task.m, task.n
     rows = rows_of(n)
     chosen = np.sort(np.random.Generator(np.random.Philox(key=task.seed)).choice(m, rows, replace=False))
     S = lib.astype(lib.asarray(A)[chosen], "float64")
+    G = lib.gram(S)
+    if not needs_no_scaling(float(lib.xp.linalg.trace(G)) * m / rows, task.dtype):
+        return evidence
     try:
-        R = lib.cholesky(plus_ridge(lib, lib.gram(S), task.ridge * rows / m))
+        R = lib.cholesky(plus_ridge(lib, G, task.ridge * rows / m))
         seen = scaled_condition(lib, R, lib.xp.sqrt(lib.xp.sum(R * R, axis=0)))
     except Breakdown:
         seen = float("inf")

@@ -2,8 +2,10 @@
 
 A few sampled entries rule out, in microseconds, each structure that a general matrix does not have; only a matrix
 that passes the sample is read in full, and then what is reported is exact: every entry outside the band is zero, or
-||A - A'||_F is rounding. Symmetry up to rounding counts, because a matrix computed as Q D Q' or X'X seldom has equal
-bits on both sides, and replacing one triangle by the other then changes A by less than a factorization does.
+||A - A'||_F is rounding. Where an error would come out later anyway, `sampled` symmetry will do: then a thousand
+pairs of entries speak for a dense matrix. Symmetry up to rounding counts, because a matrix computed as Q D Q' or X'X
+seldom has equal bits on both sides, and replacing one triangle by the other then changes A by less than a
+factorization does.
 
 Whether a symmetric matrix is positive definite is settled by Cholesky alone; a diagonal entry that is not positive
 settles that it is not.
@@ -28,7 +30,10 @@ from ..primitives.work import Calls, Work
 Array = Any
 
 _SAMPLES = 256
+_PAIRS = 1024  # if they agree, fewer than 0.7 % of all pairs differ, with a confidence of 99.9 %
+_BEYOND_DOUBT = 100.0  # an asymmetry that a sample puts this far above the limit is not looked at more closely
 _GLANCE = 12
+_ROWS = 32
 _TILE = 128  # two float64 tiles and their difference stay in the second-level cache
 _ASYMMETRY = 6.0  # ||A - A'||_F up to this many u ||A||_F is rounding: products Q D Q' and inverses have 1 to 3
 
@@ -42,7 +47,7 @@ def work(task: Task) -> Work:
     return Work(calls, 4.0 * _TILE**2 * task.itemsize + 64.0 * 1024)
 
 
-def run(A: Array, task: Task, evidence: Evidence) -> tuple[Evidence, Task, dict[str, Any]]:
+def run(A: Array, task: Task, evidence: Evidence, *, sampled: bool = False) -> tuple[Evidence, Task, dict[str, Any]]:
     """Find the structure of A, or check the one that `task.structure` declares.
 
     Parameters
@@ -52,11 +57,14 @@ def run(A: Array, task: Task, evidence: Evidence) -> tuple[Evidence, Task, dict[
     task : Task
         `structure` "general" means that nothing was declared; "triangular" is accepted for "upper" or "lower".
     evidence : Evidence
+    sampled : bool
+        Whether a sample decides that a dense matrix is symmetric, unless it was declared to be, and its norm, where it
+        is not known yet, is of no interest; else all of it is read.
 
     Returns
     -------
     evidence : Evidence
-        With `norm_fro` and a sentence on what was found.
+        With `norm_fro` unless `sampled` and a sentence on what was found.
     task : Task
         With `structure` ("indefinite" is symmetric and not positive definite) and `bandwidth`.
     by_products : dict
@@ -65,20 +73,20 @@ def run(A: Array, task: Task, evidence: Evidence) -> tuple[Evidence, Task, dict[
     start = time.perf_counter()
     by_products: dict[str, Any] = {}
     norm_fro = evidence.norm_fro
-    if norm_fro is None:
+    if norm_fro is None and not sampled:
         norm_fro = norm(A)
         if not math.isfinite(norm_fro) and not is_finite(A):
             by_products["not_finite"] = _where_not_finite(A)
     declared = task.structure
     if not by_products and task.m == task.n and task.n > 0:
-        structure, bandwidth, sentence, mismatch = _structure(_host(A), task, norm_fro, declared)
+        structure, bandwidth, sentence, mismatch = _structure(_host(A), task, norm_fro, declared, sampled)
         task = replace(task, structure=structure, bandwidth=bandwidth)
         if mismatch:
             by_products["mismatch"] = sentence
     elif by_products:
         sentence = by_products["not_finite"]
     else:
-        sentence = f"Frobenius norm {norm_fro:.3g}"
+        sentence = "A is not square" if norm_fro is None else f"Frobenius norm {norm_fro:.3g}"
     finding = Finding("structure", sentence, time.perf_counter() - start)
     return replace(evidence, norm_fro=norm_fro, findings=(*evidence.findings, finding)), task, by_products
 
@@ -93,7 +101,45 @@ def may_be_spd(A: Array) -> bool:
     return bool(equal.all() and (A.diagonal() > 0).all())
 
 
-def _structure(A: Array, task: Task, norm_fro: float, declared: str) -> tuple[str, tuple[int, int] | None, str, bool]:
+def guess(A: Array, task: Task) -> Task:
+    """The task with the structure that a few whole rows have: in microseconds, and it proves nothing.
+
+    Diagonal and triangular matrices, and those with a narrow band that is as wide in every row; A in host memory.
+    """
+    A, n = _host(A), task.n
+    if not isinstance(A, np.ndarray) or task.structure != "general" or n < 2 or (A[n - 1, 0] != 0 and A[0, n - 1] != 0):
+        return task
+    i = np.random.Generator(np.random.Philox(key=task.seed)).integers(0, n, _ROWS)
+    i[0], i[1] = 0, n - 1
+    by_rows = _row_ordered(A)
+    left, right = _reaches(A if by_rows else A.T, i)
+    if not by_rows:
+        left, right = right, left
+    lower, upper = int(left.max()), int(right.max())
+    if lower == 0 or upper == 0:
+        name = "diagonal" if lower == upper else "upper" if lower == 0 else "lower"
+        return replace(task, structure=name)
+    inside = (i >= lower + upper) & (i < n - lower - upper)  # rows that hold the whole band, in either order of memory
+    steady = np.all(left[inside] == lower) and np.all(right[inside] == upper) and np.count_nonzero(inside) > _ROWS // 2
+    return replace(task, structure="banded", bandwidth=(lower, upper)) if steady and _narrow(lower, upper, n) else task
+
+
+def _reaches(A: Array, i: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far to the left and to the right of the diagonal the nonzeros of rows i reach."""
+    nonzero = _to_numpy(A[i]) != 0
+    first, last = nonzero.argmax(axis=1), A.shape[1] - 1 - nonzero[:, ::-1].argmax(axis=1)
+    empty = ~nonzero.any(axis=1)
+    return np.where(empty, 0, np.maximum(i - first, 0)), np.where(empty, 0, np.maximum(last - i, 0))
+
+
+def _narrow(lower: int, upper: int, n: int) -> bool:
+    """Whether band storage, with room for fill, is far smaller than A."""
+    return 2 * lower + upper + 1 <= n // 8
+
+
+def _structure(
+    A: Array, task: Task, norm_fro: float | None, declared: str, sampled: bool
+) -> tuple[str, tuple[int, int] | None, str, bool]:
     """(structure, bandwidth, sentence, mismatch)."""
     n = task.n
     rng = np.random.Generator(np.random.Philox(key=task.seed))
@@ -117,11 +163,12 @@ def _structure(A: Array, task: Task, norm_fro: float, declared: str) -> tuple[st
             sentence = f"A has {lower} diagonals below and {upper} above, more than the {task.bandwidth} declared"
             return declared, task.bandwidth, sentence, True
         return "banded", (lower, upper), f"A is banded: {lower} diagonals below, {upper} above", False
-    narrow = 2 * lower + upper + 1 <= n // 8
+    narrow = _narrow(lower, upper, n)
     if declared in SYMMETRIC or not (declared == "banded" or narrow):
-        asymmetry = _asymmetry(A, norm_fro, task.unit_roundoff, rng)
-        if asymmetry is not None:
-            return _symmetric(A, asymmetry, declared, narrow, (lower, upper))
+        few = sampled and declared not in SYMMETRIC and not narrow
+        how = _symmetry(A, norm_fro, task.unit_roundoff, rng, few)
+        if how:
+            return _symmetric(A, how, declared, narrow, (lower, upper))
         if declared in SYMMETRIC:
             sentence = f"A was declared {declared}, but A and A' differ by more than rounding"
             return declared, None, sentence, True
@@ -131,9 +178,8 @@ def _structure(A: Array, task: Task, norm_fro: float, declared: str) -> tuple[st
 
 
 def _symmetric(
-    A: Array, asymmetry: float, declared: str, narrow: bool, bandwidth: tuple[int, int]
+    A: Array, how: str, declared: str, narrow: bool, bandwidth: tuple[int, int]
 ) -> tuple[str, tuple[int, int] | None, str, bool]:
-    how = "exactly" if asymmetry == 0.0 else f"to rounding (A - A' is {asymmetry:.1g} of A)"
     diagonal = _to_numpy(A.diagonal())
     bad = np.flatnonzero(~(diagonal > 0.0))
     if bad.size:
@@ -153,23 +199,30 @@ def _bandwidth(A: Array, rng: np.random.Generator, exact: bool) -> tuple[int, in
     """Lower and upper bandwidth, exact where A is triangular or narrow; else, unless `exact`, lower bounds of them."""
     n = A.shape[0]
     wide = n if exact else n // 8  # beyond this a side only matters for being nonzero
+    most = 4 * n if exact else n // 8
     i = np.concatenate([[n - 1], rng.integers(0, n, _SAMPLES)])
     j = np.concatenate([[0], rng.integers(0, n, _SAMPLES)])
     high, low = np.maximum(i, j), np.minimum(i, j)
     lower = int(np.max((high - low)[_entries(A, high, low) != 0], initial=0))
     upper = int(np.max((high - low)[_entries(A, low, high) != 0], initial=0))
     if _row_ordered(A):
-        return _read_bandwidth(A, lower, upper, wide)
-    upper, lower = _read_bandwidth(A.T, upper, lower, wide)
+        return _read_bandwidth(A, lower, upper, wide, most, rng)
+    upper, lower = _read_bandwidth(A.T, upper, lower, wide, most, rng)
     return lower, upper
 
 
-def _read_bandwidth(A: Array, lower: int, upper: int, wide: int) -> tuple[int, int]:
+def _read_bandwidth(
+    A: Array, lower: int, upper: int, wide: int, most: int, rng: np.random.Generator
+) -> tuple[int, int]:
     """Bandwidths by reading the rows of A, from lower bounds of them; stops when neither triangular nor narrow."""
     n = A.shape[0]
+    if not (lower and upper):  # a few whole rows say more of a sparse matrix than as many entries
+        left, right = _reaches(A, rng.integers(0, n, _ROWS))
+        lower, upper = max(lower, int(left.max())), max(upper, int(right.max()))
     rows = max(1, (1 << 18) // n)
     for r in range(0, n, rows):
-        if lower and upper and max(lower, upper) > wide:
+        # whichever of the two is the lower one: A may be the transpose
+        if lower and upper and (max(lower, upper) > wide or lower + upper + min(lower, upper) + 1 > most):
             break
         stop = min(n, r + rows)
         if lower <= wide:
@@ -197,16 +250,30 @@ def _turned(block: Array) -> Array:
     return block[::-1, ::-1] if isinstance(block, np.ndarray) else _to_numpy(block)[::-1, ::-1]
 
 
-def _asymmetry(A: Array, norm_fro: float, unit_roundoff: float, rng: np.random.Generator) -> float | None:
-    """||A - A'||_F / ||A||_F where it is rounding, else None; most matrices that are not are told by a few entries."""
+def _symmetry(A: Array, norm_fro: float | None, unit_roundoff: float, rng: np.random.Generator, few: bool) -> str:
+    """How A is symmetric, in words; empty where it is not, which a few entries tell of most matrices.
+
+    `few`: a sample of pairs is enough, where most of them are not zero.
+    """
     n = A.shape[0]
-    if norm_fro == 0.0:
-        return 0.0
     limit = _ASYMMETRY * unit_roundoff
-    i, j = rng.integers(0, n, _SAMPLES), rng.integers(0, n, _SAMPLES)
-    difference = _entries(A, i, j) / norm_fro - _entries(A, j, i) / norm_fro
-    if np.max(np.abs(difference), initial=0.0) > limit:
-        return None
+    i, j = rng.integers(0, n, _PAIRS), rng.integers(0, n, _PAIRS)
+    above, below = _entries(A, i, j).astype(np.float64), _entries(A, j, i).astype(np.float64)
+    size = norm_fro or n * norm(above) / math.sqrt(_PAIRS)
+    if size > 0.0:
+        asymmetry = n * norm((above - below) / size) / math.sqrt(_PAIRS)
+        if not asymmetry <= _BEYOND_DOUBT * limit:
+            return ""
+        if few and asymmetry <= limit and np.count_nonzero(above) > _PAIRS // 2:
+            return f"in {_PAIRS} pairs of entries"
+    if few and (pairs := _equal_rows(A, rng)):
+        return f"in {pairs} pairs of entries that are not zero"
+    if norm_fro is None:
+        norm_fro = norm(A)
+    if norm_fro == 0.0:
+        return "exactly"
+    if not math.isfinite(norm_fro):
+        return ""
     total, most = 0.0, (limit * norm_fro) ** 2 / 2  # each pair of tiles is visited once
     scale = 1.0
     if not (0.0 < most < math.inf):  # squares leave the range: scale by a power of two, which is exact
@@ -225,8 +292,18 @@ def _asymmetry(A: Array, norm_fro: float, unit_roundoff: float, rng: np.random.G
             part = float(np.einsum("ij,ij->", d, d)) if isinstance(d, np.ndarray) else float((d * d).sum())
             total += part / 2 if r == c else part
             if not total <= most:
-                return None
-    return math.sqrt(2 * total) / (norm_fro * scale)
+                return ""
+    asymmetry = math.sqrt(2 * total) / (norm_fro * scale)
+    return "exactly" if asymmetry == 0.0 else f"to rounding (A - A' is {asymmetry:.1g} of A)"
+
+
+def _equal_rows(A: Array, rng: np.random.Generator) -> int:
+    """How many nonzeros a few rows have, where their columns equal them and that is enough to tell; else 0."""
+    i = rng.integers(0, A.shape[0], _ROWS)
+    rows = _to_numpy(A[i])
+    if np.count_nonzero(rows) < 2 * _ROWS or not np.array_equal(rows.T, _to_numpy(A[:, i])):
+        return 0
+    return int(np.count_nonzero(rows))
 
 
 def _where_not_finite(A: Array) -> str:

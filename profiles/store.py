@@ -34,6 +34,7 @@ LOCK_SECONDS = 10.0
 
 _HEAD = re.compile(rb'\s*\{\s*"checksum"\s*:\s*"([0-9a-f]{64})"\s*,\s*"profile"\s*:\s*')
 _TAIL = re.compile(rb"\s*\}\s*\Z")
+_DECIDE = ("HOME", "XDG_DATA_HOME", "USERPROFILE", "LOCALAPPDATA")  # variables that say where a user's data belong
 _REMEDY = "run `autonla profile` to measure this machine"
 
 
@@ -47,7 +48,16 @@ class Found(NamedTuple):
 
 def home() -> Path:
     """Folder of the library's files: ``AUTONLA_HOME``, else the user's data folder. Not created here."""
-    if chosen := os.environ.get("AUTONLA_HOME"):
+    chosen = os.environ.get("AUTONLA_HOME")
+    if chosen and os.path.isabs(chosen):  # noqa: PTH117  this runs before every plan
+        return Path(chosen)
+    return _home(chosen, *map(os.environ.get, _DECIDE), os.getcwd() if chosen else "")  # noqa: PTH109
+
+
+@functools.lru_cache(maxsize=8)
+def _home(chosen: str | None, *deciding: str | None) -> Path:
+    del deciding  # part of the key only
+    if chosen:
         return _expand(chosen).absolute()
     import platformdirs
 
@@ -66,8 +76,13 @@ def _expand(path: str | os.PathLike[str]) -> Path:
 
 def profile_path() -> Path:
     """The file of the user's profile of this machine."""
-    machine = re.sub(r"[^a-z0-9]+", "-", f"{processor()} {core_counts()[0]} cores".lower()).strip("-")
-    return home() / "profiles" / f"{machine[-100:]}.json"
+    return home() / "profiles" / _file_name(processor(), core_counts()[0])
+
+
+@functools.cache
+def _file_name(processor: str, cores: int) -> str:
+    machine = re.sub(r"[^a-z0-9]+", "-", f"{processor} {cores} cores".lower()).strip("-")
+    return f"{machine[-100:]}.json"
 
 
 def dumps(profile: HardwareProfile) -> bytes:

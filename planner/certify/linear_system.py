@@ -1,7 +1,8 @@
 """Normwise backward error of a linear system, from one product with A.
 
 eta(x) = ||b - Ax|| / (||A|| ||x|| + ||b||) in 2-norms (Rigal and Gaches 1967; Higham 2002, theorem 7.1). ||A||_2 enters
-by a lower bound, so the quotient is an upper bound. A term for the rounding of the residual itself is added; when that
+by a lower bound, so the quotient is an upper bound: what a probe has seen, or ||A||_F / sqrt(n), or where that is not
+enough one step of the power method. A term for the rounding of the residual itself is added; when that
 term decides, the residual is computed again in twice the precision.
 """
 
@@ -17,6 +18,8 @@ from ...primitives.work import Calls, Work
 from ..certificate import Certificate
 from .products import UNIT, as_columns, column_norm_list, matmul64, rmatmul64
 
+_SHARP = 8.0  # targets below this many sqrt(n) u need a sharper bound on ||A|| than ||A||_F / sqrt(n)
+
 
 def rounding_of_residual(n: int) -> float:
     """Relative size of the rounding error in a computed residual, in units of ||A|| ||x|| + ||b||.
@@ -27,30 +30,39 @@ def rounding_of_residual(n: int) -> float:
     return (1.0 + 0.25 * n**0.5) * UNIT
 
 
-def norm_lower_bound(lib: Library, A: Any, b: Any, norm_fro: float) -> float:
+def norm_lower_bound(lib: Library, A: Any, b: Any) -> float:
     """A lower bound on ||A||_2 from two products: one step of the power method from A'b."""
-    bound = norm_fro / min(A.shape) ** 0.5
+    bound = 0.0
     w = rmatmul64(lib, A, as_columns(b)[:, :1])
     size = float((w * w).sum()) ** 0.5
     if 0.0 < size < float("inf"):
         v = matmul64(lib, A, w / size)
-        bound = max(bound, float((v * v).sum()) ** 0.5)
+        bound = float((v * v).sum()) ** 0.5
     return bound
 
 
 def certify(
-    lib: Library, A: Any, b: Any, x: Any, task: Task, evidence: Evidence, metric: str, target: float | None
+    lib: Library,
+    A: Any,
+    b: Any,
+    x: Any,
+    task: Task,
+    evidence: Evidence,
+    metric: str,
+    target: float | None,
+    enough: float,
 ) -> Certificate:
-    """Certificate of x : (n,) or (n, r), all operands arrays of `lib`, scaled by the planner."""
+    """Certificate of x : (n,) or (n, r), all operands arrays of `lib`, scaled by the planner.
+
+    `enough` is the bound from which a sharper one is not worth two more products with A.
+    """
     B, X = lib.astype(as_columns(b), "float64"), lib.astype(as_columns(x), "float64")
     residual = B - matmul64(lib, A, X)
     norm_b, norm_x = column_norm_list(B), column_norm_list(X)
     norm_A = 0.0
     if metric == "backward_error":
-        if evidence.norm_2 is not None:
-            norm_A = evidence.norm_2.low
-        else:
-            norm_A = norm_lower_bound(lib, A, B, evidence.norm_fro or 0.0)
+        seen = evidence.norm_2
+        norm_A = seen.low if seen is not None else (evidence.norm_fro or 0.0) / math.sqrt(task.n)
     spread = (evidence.norm_fro or norm_A) / math.sqrt(task.n)
 
     def worst(residual: Any, unit: float) -> tuple[float, float]:
@@ -66,6 +78,9 @@ def certify(
         return bound, estimate
 
     bound, estimate = worst(residual, rounding_of_residual(task.n))
+    if bound > enough and metric == "backward_error" and evidence.norm_2 is None:
+        norm_A = max(norm_A, norm_lower_bound(lib, A, B))
+        bound, estimate = worst(residual, rounding_of_residual(task.n))
     method = "one product with A in float64"
     if target is not None and bound > target and estimate < 4 * target and task.device == "cpu":
         from ...primitives.kernels import _numba
@@ -78,11 +93,13 @@ def certify(
 
 
 def work(task: Task, evidence: Evidence, backend: str) -> Work:
-    """One product, two more where no probe has found ||A||."""
+    """One product, another pass where ||A||_F is not known, two where ||A||_F / sqrt(n) is too far below ||A||."""
     k = Calls(backend, "float64")
     columns = max(1, task.nrhs)
     product = k("gemv", task.n, task.n) if columns == 1 else k("gemm", task.n, columns, task.n)
     calls = [product]
-    if evidence.norm_2 is None:
+    if evidence.norm_fro is None:
+        calls.append(k("gemv", task.n, task.n))  # reads A as the sum of its squares does
+    if evidence.norm_2 is None and task.target < _SHARP * math.sqrt(task.n) * UNIT:
         calls += [k("gemv_t", task.n, task.n), k("gemv", task.n, task.n)]
     return Work(tuple(calls), 8.0 * task.n * (3 * columns + 2))

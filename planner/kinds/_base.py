@@ -38,6 +38,8 @@ class ProbeStep:
         What it may find; what is missing to probability one is finding nothing of use.
     always : bool
         Run it without asking what it is worth (it costs next to nothing, or later steps rely on it).
+    unchecked : bool
+        Whether it takes an A that may not be finite, or of any size: it then finds nothing.
     """
 
     name: str
@@ -46,6 +48,7 @@ class ProbeStep:
     run: Callable[[Any, Any, Task, Evidence, str], tuple[Task, Evidence, dict[str, Any]]]
     outcomes: Callable[[Task, Evidence], Sequence[tuple[float, Evidence]]] = _nothing
     always: bool = False
+    unchecked: bool = False
 
 
 class Kind(ABC):
@@ -79,10 +82,16 @@ class Kind(ABC):
 
     @abstractmethod
     def at_once(self, task: Task, A: Any) -> Sequence[tuple[Algorithm, Any]]:
-        """What is run, in order, without planning, where the problem is `small`; else empty."""
+        """What is run, in order, without planning, where that is likely to do and takes little; else empty."""
+
+    def guess(self, task: Task, A: Any) -> Task:
+        """The task as a glance at A makes it look: for what runs `at_once`, whose certificate does not rely on it."""
+        return task
 
     def setting(self, name: str, task: Task) -> tuple[Algorithm, Any]:
         """The algorithm `name` with the options it has on the library that small problems are best solved with.
+
+        Where it has none there, on another one.
 
         Raises
         ------
@@ -92,9 +101,9 @@ class Kind(ABC):
         backend = "scipy" if task.device == "cpu" and task.library != "cupy" else task.library
         for algorithm in self.algorithms:
             if algorithm.name == name:
-                for options in algorithm.options(task, Evidence()):
-                    if options.backend == backend and options.dtype == task.dtype:
-                        return algorithm, options
+                found = [options for options in algorithm.options(task, Evidence()) if options.dtype == task.dtype]
+                if found:
+                    return algorithm, next((options for options in found if options.backend == backend), found[0])
         raise LookupError(f"the registry has no {name} for {self.name} on {backend}")
 
     def known(self, task: Task, evidence: Evidence) -> Evidence:

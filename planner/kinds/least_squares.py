@@ -85,6 +85,7 @@ class LeastSquaresKind(Kind):
                 lambda t, e, backend: sampled_rows.work(t, backend),
                 _rows,
                 _conditions,
+                unchecked=True,
             ),
             ProbeStep(
                 "sketch",

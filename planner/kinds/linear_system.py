@@ -24,11 +24,14 @@ from ._base import Kind, ProbeStep, times_power_of_two
 _SMALL_FLOPS = 4e8
 _WELL_CONDITIONED = 0.6  # how often a matrix is conditioned well enough for float32 factors
 _GOOD, _BAD = Interval(30.0, 10.0, 100.0), Interval(1e10, 1e9, math.inf)
+_WORTH_A_GUESS = 100  # order from which it matters whether A is triangular or banded
+_SOLVERS = {"diagonal": "diagonal", "upper": "triangular", "lower": "triangular", "banded": "banded"}
 _WORTH_A_LOOK = 48  # order from which Cholesky saves more than looking whether A is symmetric takes
 
 
 def _structure(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tuple[Task, Evidence, dict[str, Any]]:
-    evidence, task, by_products = structure.run(A, task, evidence)
+    # an asymmetry that the sample overlooks spoils the answer, and its certificate tells
+    evidence, task, by_products = structure.run(A, task, evidence, sampled=True)
     mismatch = by_products.pop("mismatch", None)
     if mismatch is not None:
         raise DeclarationMismatch(str(mismatch), argument="assume", found=str(mismatch))
@@ -70,7 +73,14 @@ class LinearSystemKind(Kind):
     @property
     def probes(self) -> tuple[ProbeStep, ...]:
         return (
-            ProbeStep("structure", lambda t, e: True, lambda t, e, backend: structure.work(t), _structure, always=True),
+            ProbeStep(
+                "structure",
+                lambda t, e: True,
+                lambda t, e, backend: structure.work(t),
+                _structure,
+                always=True,
+                unchecked=True,
+            ),
             ProbeStep(
                 "conditioning",
                 lambda t, e: (
@@ -82,6 +92,7 @@ class LinearSystemKind(Kind):
                 lambda t, e, backend: conditioning.work(t, backend=backend),
                 _conditioning,
                 _outcomes,
+                unchecked=True,
             ),
         )
 
@@ -101,7 +112,13 @@ class LinearSystemKind(Kind):
     def small(self, task: Task) -> bool:
         return 2.0 / 3.0 * task.n**3 + 2.0 * task.n**2 * task.nrhs < _SMALL_FLOPS
 
+    def guess(self, task: Task, A: Any) -> Task:
+        return structure.guess(A, task) if task.n >= _WORTH_A_GUESS else task
+
     def at_once(self, task: Task, A: Any) -> Sequence[tuple[Algorithm, Any]]:
+        solver = _SOLVERS.get(task.structure)
+        if solver is not None:
+            return [self.setting(name, task) for name in (solver, "lu")[: 1 + self.small(task)]]
         if not self.small(task):
             return ()
         spd = task.structure == "spd" or (task.n >= _WORTH_A_LOOK and structure.may_be_spd(A))
@@ -125,7 +142,8 @@ class LinearSystemKind(Kind):
         self, lib: Library, A: Any, b: Any, outcome: Outcome, task: Task, evidence: Evidence, *,
         metric: str, target: float | None, reuse: Mapping[str, Any], seed: int, confidence: float,
     ) -> Certificate:  # fmt: skip
-        return certificate.certify(lib, A, b, outcome.value, task, evidence, metric, target)
+        enough = self.lapack_target(task, evidence) if target is None else target
+        return certificate.certify(lib, A, b, outcome.value, task, evidence, metric, target, enough)
 
     def slice_problem(self, A: Any, b: Any, task: Task) -> tuple[Any, Any, Task]:
         n = max(1, task.n // 2)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from ..algorithm import Breakdown
+from ..norms import is_contiguous
 
 Array = Any
 
@@ -43,6 +44,14 @@ class Library(ABC):
     def rmatmul(self, A: Array, B: Array) -> Array:
         """A' B."""
         return A.T @ B
+
+    def sum_of_squares(self, x: Array) -> float:
+        """||x||_F^2, added up in the dtype of x, which is contiguous in either order."""
+        entries = x.reshape(-1) if is_contiguous(x) else x.T.reshape(-1)
+        return float(self._dot(entries, entries))
+
+    def _dot(self, x: Array, y: Array) -> Any:
+        return x @ y
 
     def gram(self, A: Array) -> Array:
         """A' A : (n, n), of which only the upper triangle is promised."""

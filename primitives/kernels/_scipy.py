@@ -99,6 +99,9 @@ class ScipyLibrary(Library):
     def rmatmul(self, A: Array, B: Array) -> Array:
         return self._product(A, B, 1)
 
+    def _dot(self, x: Array, y: Array) -> float:
+        return _blas("dot", x)(x, y) if 0 < x.size < 2**31 else x @ y  # its index is of 32 bits
+
     def gram(self, A: Array) -> Array:
         F, t = _fortran(A)
         return _blas("syrk", A)(1.0, F, trans=1 - t, lower=0)

@@ -7,7 +7,8 @@ that of its Cholesky factor, so that the condition number after the columns are 
 
 The Cholesky factor shows that condition number at the price of a few triangular solves. It decides how many corrections
 the target needs, and whether the method can work at all: so nothing need be known before, and where nothing is, the
-attempt itself is the cheapest way to learn it.
+attempt itself is the cheapest way to learn it. The trace of the Gram matrix is ||A||_F^2, which is finite only where A
+is: no pass over A is needed to look at it first.
 
 Cost: m n^2 + n^3 / 3 flops; 2 passes over A and one more per correction; about 3 n^2 numbers of memory.
 Guarantee: none by itself. With K the condition number, the error starts at u K ||A|| ||x|| / ||b||, and each
@@ -18,6 +19,7 @@ of the method of seminormal equations, Linear Algebra Appl. 88/89 (1987), 31-48.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,7 +30,7 @@ from ..evidence import Evidence
 from ..interval import Interval
 from ..kernels import library
 from ..kernels._library import Library
-from ..norms import column_norms
+from ..norms import column_norms, needs_no_scaling
 from ..task import UNIT_ROUNDOFF, Task
 from ..work import Calls, Work
 from ._rounding import (
@@ -111,33 +113,38 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
     """Solution of min ||b - A x||^2 + ridge ||x||^2; A : (m, n), b : (m,) or (m, r).
 
     By-products: "gram_factor", upper triangular R : (n, n) with R'R = A'A + ridge I, for m < n (m, m) and A A';
-    "condition", the condition number of A with its columns (for m < n rows) scaled to one length.
+    "condition", the condition number of A with its columns (for m < n rows) scaled to one length; "norm_fro".
 
     Raises
     ------
     Breakdown
-        If the Gram matrix is singular to working accuracy, with the condition number that shows it.
+        If the Gram matrix is singular to working accuracy, with the condition number that shows it; if its trace is not
+        finite, or so far from one that A has to be scaled.
     """
     lib = library(options.backend)
     A, b = lib.asarray(A), lib.asarray(b)
-    x, R, condition, corrections = (_wide if task.m < task.n else _tall)(lib, A, b, task, options)
-    by_products = {"gram_factor": R, "condition": condition}
+    x, R, norm_fro, condition, corrections = (_wide if task.m < task.n else _tall)(lib, A, b, task, options)
+    by_products = {"gram_factor": R, "condition": condition, "norm_fro": norm_fro}
     return Outcome(lib.astype(x, task.dtype), by_products, {"corrections": corrections})
 
 
-def _tall(lib: Library, A: Array, b: Array, task: Task, options: Options) -> tuple[Array, Array, float, int]:
-    R = _cholesky(lib, plus_ridge(lib, gram(lib, A, options.dtype), task.ridge), options.dtype)
+_Solved = tuple[Array, Array, float, float, int]
+"""x, R, ||A||_F, the condition number and how many corrections there were."""
+
+
+def _tall(lib: Library, A: Array, b: Array, task: Task, options: Options) -> _Solved:
+    R, norm_fro = _cholesky(lib, gram(lib, A, options.dtype), task, options.dtype)
     x = lib.cholesky_solve(R, gradient(lib, A, b, None, options.dtype))
     condition, corrections = _corrections(lib, R, x, b, task, options)
     for _ in range(corrections):
         g = gradient(lib, A, b, x, options.dtype)
         x = x + lib.cholesky_solve(R, g - task.ridge * x if task.ridge else g)
-    return x, R, condition, corrections
+    return x, R, norm_fro, condition, corrections
 
 
-def _wide(lib: Library, A: Array, b: Array, task: Task, options: Options) -> tuple[Array, Array, float, int]:
+def _wide(lib: Library, A: Array, b: Array, task: Task, options: Options) -> _Solved:
     A, b = lib.astype(A, options.dtype), lib.astype(b, options.dtype)
-    R = _cholesky(lib, plus_ridge(lib, lib.gram(A.T), task.ridge), options.dtype)
+    R, norm_fro = _cholesky(lib, lib.gram(A.T), task, options.dtype)
     y = lib.cholesky_solve(R, b)
     x = lib.rmatmul(A, y)
     condition, corrections = _corrections(lib, R, y, b, task, options)
@@ -146,7 +153,7 @@ def _wide(lib: Library, A: Array, b: Array, task: Task, options: Options) -> tup
         dy = lib.cholesky_solve(R, r - task.ridge * y if task.ridge else r)
         # A'(y + dy) would round at the size of y again, which exceeds that of x by the condition number
         x, y = x + lib.rmatmul(A, dy), y + dy
-    return x, R, condition, corrections
+    return x, R, norm_fro, condition, corrections
 
 
 def _above(dtype: str) -> Interval:
@@ -154,8 +161,15 @@ def _above(dtype: str) -> Interval:
     return Interval.above(limit(dtype), 0.01 / UNIT_ROUNDOFF[dtype])
 
 
-def _cholesky(lib: Library, G: Array, dtype: str) -> Array:
-    """Cholesky, refusing pivots that are all rounding: R_jj^2 / G_jj is the squared sine of column j to the others."""
+def _cholesky(lib: Library, G: Array, task: Task, dtype: str) -> tuple[Array, float]:
+    """R with R'R = G + ridge I, and ||A||_F.
+
+    Refuses pivots that are all rounding: R_jj^2 / G_jj is the squared sine of column j to the others.
+    """
+    total = float(lib.xp.linalg.trace(G))
+    if not needs_no_scaling(total, task.dtype):
+        raise Breakdown("entries of A are not finite, or their squares too large or too small")
+    G = plus_ridge(lib, G, task.ridge)
     try:
         R = lib.cholesky(G)
     except Breakdown as failure:
@@ -167,7 +181,7 @@ def _cholesky(lib: Library, G: Array, dtype: str) -> Array:
             f"the Gram matrix is singular to working accuracy: a Cholesky pivot is {least:.1g} of its diagonal entry",
             condition=_above(dtype),
         )
-    return R
+    return R, math.sqrt(total)
 
 
 def _corrections(lib: Library, R: Array, x: Array, b: Array, task: Task, options: Options) -> tuple[float, int]:
@@ -278,4 +292,5 @@ ALGORITHM = Algorithm(
     error=error,
     solve=solve,
     breakdown=breakdown,
+    unchecked=True,
 )

@@ -69,4 +69,5 @@ ALGORITHM = Algorithm(
     work=work,
     error=error,
     solve=solve,
+    unchecked=True,
 )

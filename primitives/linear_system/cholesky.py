@@ -118,4 +118,5 @@ ALGORITHM = Algorithm(
     error=error,
     solve=solve,
     breakdown=indefinite,
+    unchecked=True,
 )

@@ -63,4 +63,5 @@ ALGORITHM = Algorithm(
     work=work,
     error=error,
     solve=solve,
+    unchecked=True,
 )

@@ -84,4 +84,5 @@ ALGORITHM = Algorithm(
     work=work,
     error=error,
     solve=solve,
+    unchecked=True,
 )

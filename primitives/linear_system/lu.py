@@ -85,4 +85,5 @@ ALGORITHM = Algorithm(
     work=work,
     error=error,
     solve=solve,
+    unchecked=True,
 )

@@ -96,4 +96,5 @@ ALGORITHM = Algorithm(
     error=error,
     solve=solve,
     breakdown=indefinite,
+    unchecked=True,
 )

@@ -67,4 +67,5 @@ ALGORITHM = Algorithm(
     error=error,
     solve=solve,
     safe=True,
+    unchecked=True,
 )

@@ -68,4 +68,5 @@ ALGORITHM = Algorithm(
     work=work,
     error=error,
     solve=solve,
+    unchecked=True,
 )

@@ -49,6 +49,7 @@ def spectrum_of(task: Task, evidence: Evidence) -> Spectrum:
     return spectrum_from_leading(evidence.singular_values[:size], max(evidence.tail_energy or 0.0, 0.0), size)
 
 
+@lru_cache(maxsize=64)  # each candidate asks several times
 def expected_rank(task: Task, evidence: Evidence, dtype: str) -> int:
     """The rank asked for, or the smallest that is expected to meet the target."""
     if task.rank is not None:

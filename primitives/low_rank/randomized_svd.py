@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ..algorithm import Algorithm, Breakdown, Outcome
@@ -76,18 +77,23 @@ def options(task: Task, evidence: Evidence) -> Iterator[Options]:
 
 def columns(task: Task, evidence: Evidence, options: Options) -> int:
     """l: how many columns the range will have."""
+    return _columns(task, evidence, options.power_steps, options.oversampling)
+
+
+@lru_cache(maxsize=64)
+def _columns(task: Task, evidence: Evidence, power_steps: int, oversampling: int) -> int:
     size = min(task.m, task.n)
     rank = shared.expected_rank(task, evidence, task.dtype)
     if task.rank is not None:
-        return min(size, max(rank + options.oversampling, len(evidence.singular_values)))
+        return min(size, max(rank + oversampling, len(evidence.singular_values)))
     spectrum = shared.spectrum_of(task, evidence)
     allowed = (0.97 * shared.safety(task.target, task.dtype) * task.target) ** 2 * spectrum.total
     low, high = rank, min(size, 2 * rank + 50)
-    if range_error(spectrum, high, options.power_steps) > allowed:
+    if range_error(spectrum, high, power_steps) > allowed:
         return size
     while high - low > 1 + low // 100:
         middle = (low + high) // 2
-        if range_error(spectrum, middle, options.power_steps) <= allowed:
+        if range_error(spectrum, middle, power_steps) <= allowed:
             high = middle
         else:
             low = middle

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import autonla as nla
-from autonla.planner import attempts, execution, fast_path, planning
+from autonla.planner import attempts, execution, fast_path, planning, prepare
 from autonla.planner.kinds import kind_of
 from autonla.primitives.algorithm import Breakdown
 from autonla.primitives.task import Task
+from autonla.probes import structure
 from autonla.profiles.errors import CertificationFailed
 from tests._support import matrices, spectra, truth
 from tests._support.backends import BACKENDS, DTYPES
@@ -431,3 +432,90 @@ def test_nothing_is_tried_at_once_that_a_look_at_a_few_rows_speaks_against():
     for condition, names in ((1e3, ["normal_equations", "svd"]), (1e12, ["svd"])):
         A = matrices.with_spectrum(3400, 80, spectra.geometric(80, condition), np.random.default_rng(4)).A
         assert at_once(task, A) == names
+
+
+# A guess at the structure, and a check of A that comes with the answer.
+
+N = 900  # too large to be factored at once
+UPPER = np.triu(RNG.standard_normal((N, N))) / 30.0 + 2.0 * np.eye(N)
+BAND = np.triu(np.tril(RNG.standard_normal((N, N)), 2), -1) + 9.0 * np.eye(N)
+STRUCTURED = {"upper": (UPPER, "triangular"), "lower": (UPPER.T, "triangular"), "banded": (BAND, "banded"),
+              "diagonal": (np.diag(np.arange(1.0, N + 1)), "diagonal")}  # fmt: skip
+
+
+def _tried(solution):
+    return [a.label.partition("[")[0] for a in solution.record.attempts]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", STRUCTURED)
+def test_what_looks_triangular_or_banded_is_solved_as_such_at_once(backend, name, calls):
+    matrix, algorithm = STRUCTURED[name]
+    problem = nla.LinearSystem(backend.asarray(matrix), backend.asarray(np.ones(N)))
+    solution = nla.solve(problem, nla.Budget(accuracy=1e-12), rng=0)
+    assert calls == []
+    assert _tried(solution) == [algorithm]
+    assert truth.backward_error(matrix, backend.to_numpy(solution.value), np.ones(N)).high <= 1e-12
+    assert f"A looked {name}" in " ".join(solution.plan.notes)
+    assert "the certificate has read all of it" in solution.plan.explain()
+
+
+@pytest.mark.parametrize("name", ["upper", "banded"])
+def test_a_wrong_guess_is_found_out_and_forgotten(name, calls):
+    matrix, algorithm = STRUCTURED[name]
+    matrix = matrix.copy()
+    matrix[555, 333] = 0.5  # where no glance falls
+    solution = nla.solve(nla.LinearSystem(matrix, np.ones(N)), nla.Budget(accuracy=1e-12), rng=0)
+    assert calls == [1]
+    assert _tried(solution)[0] == algorithm
+    assert len(_tried(solution)) == 2
+    assert solution.plan.task.structure == "general"
+    assert solution.plan.task.bandwidth is None
+    assert truth.backward_error(matrix, solution.value, np.ones(N)).high <= 1e-12
+
+
+NOT_FINITE = {
+    "at once": lambda M: nla.LinearSystem(M[:50, :50], np.ones(50)),
+    "planned": lambda M: nla.LinearSystem(M, np.ones(N)),
+    "guessed": lambda M: nla.LinearSystem(np.triu(M), np.ones(N)),
+    "symmetric": lambda M: nla.LinearSystem(M + M.T, np.ones(N)),
+    "normal equations": lambda M: nla.LeastSquares(M[:, :30], np.ones(N)),
+    "wide": lambda M: nla.LeastSquares(M[:50], np.ones(50)),
+    "planned least squares": lambda M: nla.LeastSquares(np.vstack([M[:, :200]] * 12), np.ones(12 * N)),
+    "low rank": lambda M: nla.LowRank(M[:, :50], rank=3),
+}
+
+
+@pytest.mark.parametrize("name", NOT_FINITE)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_is_refused_however_it_is_solved(name, bad):
+    M = np.array(UPPER + UPPER.T)
+    M[3, 17] = bad
+    problem = NOT_FINITE[name](M)
+    with pytest.raises(nla.NonFiniteInput, match=r"A is not finite: .* \(3, 17\)"):
+        nla.solve(problem, nla.Budget(accuracy=1e-8), rng=0)
+
+
+@pytest.mark.parametrize("exponent", [-900, -250, 250, 900])
+@pytest.mark.parametrize("name", NOT_FINITE)
+def test_what_is_far_from_unit_size_is_scaled_however_it_is_solved(name, exponent):
+    plain = NOT_FINITE[name](UPPER + UPPER.T)
+    problem = NOT_FINITE[name](np.ldexp(UPPER + UPPER.T, exponent))
+    solution = nla.solve(problem, nla.Budget(accuracy=1e-8), rng=0)
+    expected = nla.solve(plain, nla.Budget(accuracy=1e-8), rng=0).value
+    assert solution.status == "certified"
+    if name == "low rank":
+        np.testing.assert_allclose(np.ldexp(solution.value.s, -exponent), expected.s, rtol=1e-12)
+    else:
+        np.testing.assert_allclose(np.ldexp(solution.value, exponent), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["at once", "planned", "guessed", "normal equations", "planned least squares"])
+def test_no_pass_over_A_is_made_to_look_at_it_first(name, monkeypatch):
+    problem = NOT_FINITE[name](UPPER + UPPER.T)
+    read = []
+    norm = prepare.norms.norm
+    for module in (prepare.norms, structure, attempts):
+        monkeypatch.setattr(module, "norm", lambda x: read.append(x.shape) or norm(x))
+    assert nla.solve(problem, nla.Budget(accuracy=1e-8), rng=0).status == "certified"
+    assert problem.shape not in read

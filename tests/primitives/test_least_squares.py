@@ -254,7 +254,7 @@ def test_factors_that_are_left_behind(backend, shape, ridge):
     exact = (A @ A.T if shape[0] < shape[1] else A.T @ A) + ridge * np.eye(min(shape))
     wide_ridge = shape[0] < shape[1] and ridge > 0.0
     expected = {
-        "normal_equations": {"gram_factor", "condition"},
+        "normal_equations": {"gram_factor", "condition", "norm_fro"},
         "householder_qr": set() if wide_ridge else {"r_factor"},
         "svd": set() if shape[0] < shape[1] or backend == "numpy" else {"r_factor"} if ridge else {"r_factor", "r_svd"},
         "randomized_cholesky_qr": {"r_factor", "sketch"},
@@ -263,6 +263,7 @@ def test_factors_that_are_left_behind(backend, shape, ridge):
         if options.backend != backend or options.dtype != "float64":
             continue
         left = _run(algorithm, options, A, b, task).by_products
+        assert left.get("norm_fro", 0.0) == pytest.approx(np.linalg.norm(A) if "norm_fro" in left else 0.0, rel=1e-12)
         assert set(left) == expected[algorithm.name], algorithm.label(options)
         for name in left.keys() & {"gram_factor", "r_factor"}:
             R = _as_numpy(left[name])

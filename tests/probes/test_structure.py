@@ -184,3 +184,64 @@ def test_the_work_counts_the_symmetry_pass_only_where_it_is_certain():
     kernels = lambda task: [call.kernel for call in structure.work(task).calls]  # noqa: E731
     assert kernels(_task()) == ["stream"]
     assert kernels(_task(structure="spd")) == ["stream", "symmetry"]
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("name", MATRICES)
+def test_a_guess_is_right_where_the_structure_is_the_same_in_all_rows(order, name):
+    make, expected, bandwidth = MATRICES[name]
+    seen = structure.guess(np.asarray(make(), order=order), _task())
+    if expected in ("upper", "lower", "diagonal") and name not in ("mostly zero", "zero"):
+        assert seen.structure == expected
+    elif expected == "banded":
+        assert (seen.structure, seen.bandwidth) in (("banded", bandwidth), ("general", None))
+    elif name not in ("one entry outside", "one entry below", "mostly zero", "zero"):  # what a few rows cannot show
+        assert (seen.structure, seen.bandwidth) == ("general", None)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("widths", [(1, 1), (0, 2), (3, 0), (2, 7)])
+def test_a_steady_band_is_guessed(order, widths):
+    lower, upper = widths
+    A = np.asarray(np.triu(np.tril(_general(), upper), -lower), order=order)
+    seen = structure.guess(A, _task())
+    expected = "banded" if lower and upper else "upper" if upper else "lower"
+    assert seen.structure == expected
+    assert seen.bandwidth == (widths if expected == "banded" else None)
+
+
+def test_nothing_is_guessed_of_what_was_declared():
+    assert structure.guess(np.triu(_general()), _task(structure="symmetric")).structure == "symmetric"
+
+
+def test_a_sample_speaks_for_a_dense_symmetric_matrix():
+    S = _general() @ _general().T
+    evidence, task, _ = structure.run(S, _task(), Evidence(), sampled=True)
+    assert task.structure == "symmetric"
+    assert evidence.norm_fro is None
+    assert "1024 pairs" in evidence.findings[-1].sentence
+    # a few entries that differ may be overlooked where nothing depends on them, and only there
+    few = _one_entry(S, 10, 140, 1e-8)
+    assert structure.run(few, _task(), Evidence(), sampled=True)[1].structure in ("symmetric", "general")
+    assert structure.run(few, _task(), Evidence())[1].structure == "general"
+    assert "mismatch" in structure.run(few, _task(structure="symmetric"), Evidence(), sampled=True)[2]
+    for share in (1.0, 0.05):
+        A = S + np.where(np.random.default_rng(0).random(S.shape) < share, 1e-6 * _general(), 0.0)
+        assert structure.run(A, _task(), Evidence(), sampled=True)[1].structure == "general"
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_where_most_entries_are_zero_whole_rows_speak_or_all_is_read(order):
+    def symmetric(share):
+        S = np.where(np.random.default_rng(5).random((N, N)) < share, _general(), 0.0)
+        return np.asarray(S + S.T + np.eye(N), order=order)
+
+    def sentence(S):
+        return structure.run(S, _task(), Evidence(), sampled=True)[0].findings[-1].sentence
+
+    sparse, nearly_empty = symmetric(0.02), symmetric(0.001)
+    assert "pairs of entries that are not zero" in sentence(sparse)
+    assert "exactly" in sentence(nearly_empty)
+    nearly_empty[70, 3] += 1.0
+    assert "neither" in sentence(nearly_empty)
+    assert "neither" in sentence(np.triu(sparse, 1) * 2.0 + np.tril(sparse))
