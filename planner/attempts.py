@@ -144,6 +144,7 @@ class Attempts:
         self.out_of_memory = False
         self.learned = False
         self.joules = 0.0  # forecast for what has been tried
+        self.too_narrow = 0  # columns of a range that were too few for the certificate
 
     def attempt(self, entry: Entry) -> bool:
         """Run one candidate; True when its answer satisfies the budget."""
@@ -156,6 +157,7 @@ class Attempts:
             outcome, certificate, ran, certified = self._run(entry)
         except Breakdown as breakdown:
             self._failed(entry, begun, f"broke down: {breakdown}")
+            self.prepared.by_products |= breakdown.by_products
             if breakdown.condition is not None:
                 self._learn_condition(breakdown.condition)
             return False
@@ -183,6 +185,7 @@ class Attempts:
         self.attempts.append(Attempt(label, ran + certified, sentence, certificate.bound, dict(outcome.details)))
         if not good:
             self.failed.append(entry)
+            self.too_narrow = max(self.too_narrow, certificate.columns or 0)
             self.prepared.by_products |= {k: v for k, v in outcome.by_products.items() if k in _CONTINUED}
             if certificate.numerical_rank is not None:
                 self.learned = True
@@ -234,6 +237,9 @@ class Attempts:
 
     def has_failed(self, entry: Entry) -> bool:
         """Whether `entry` was tried, or would fail for the reason another one did."""
+        columns = self.kind.range_columns(self.prepared.task, entry.algorithm, entry.options)
+        if columns is not None and self.too_narrow > 0:
+            return columns <= self.too_narrow
         return any(_same_method(entry, other) for other in self.failed)
 
 

@@ -28,6 +28,8 @@ class Certificate:
         bound <= target (and the bound is finite).
     numerical_rank : int or None
         Of a matrix that was found to be rank-deficient on the way.
+    columns : int or None
+        Of the range that a bound on the best error rests on, where a wider one is needed for a better bound.
     """
 
     metric: str
@@ -38,6 +40,7 @@ class Certificate:
     target: float | None
     satisfied: bool
     numerical_rank: int | None = None
+    columns: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain data."""

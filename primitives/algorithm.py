@@ -26,11 +26,16 @@ class Breakdown(ArithmeticError):
     ----------
     condition : Interval or None
         The condition number, as far as the failure shows it: the planner goes on with it.
+    by_products : dict
+        As those of an `Outcome`: what the next algorithm need not compute again.
     """
 
-    def __init__(self, message: str = "", *, condition: Interval | None = None) -> None:
+    def __init__(
+        self, message: str = "", *, condition: Interval | None = None, by_products: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(message)
         self.condition = condition
+        self.by_products = by_products or {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,23 +107,29 @@ def certify(
     enough = math.inf if target is None else bound / (1.0 + 0.99 * target)
     lower, how = _best_error_from_below(outcome, task, seen, norm_fro, seed, delta, enough)
     excess = bound / lower - 1.0 if lower > 0.0 else math.inf
+    columns = None
     if target is not None and excess > target:
         lost = _lost_energy(lib, A, (U, s, scaled_Vh), outcome, task, mean, seed, delta)
         least = max(0.0, estimate - rounding) ** 2
         stationary = 1.0 / math.sqrt(1.0 - lost / least) - 1.0 if lost < least else math.inf
         if stationary < excess:
             excess, how = stationary, "best error bounded by the residuals of the singular vectors"
+        if excess > target and lost == math.inf and seen is not None:
+            # no gap behind the last singular value: iterating does not help, more of them do
+            columns = seen.Q.shape[1]
     method = f"{method}; {how}"
     if not math.isfinite(excess):
-        return _certificate(math.inf, estimate / norm_fro, sure, method, target)
+        return _certificate(math.inf, estimate / norm_fro, sure, method, target, columns)
     excess = max(4.0 * UNIT, excess * (1.0 + 1e-6))  # the quotient's own rounding
     likely = min(excess, max(0.0, estimate / lower - 1.0)) if lower > 0.0 else excess
-    return _certificate(excess, likely, min(sure, confidence), method, target)
+    return _certificate(excess, likely, min(sure, confidence), method, target, columns)
 
 
-def _certificate(bound: float, estimate: float, confidence: float, method: str, target: float | None) -> Certificate:
+def _certificate(
+    bound: float, estimate: float, confidence: float, method: str, target: float | None, columns: int | None = None
+) -> Certificate:
     satisfied = math.isfinite(bound) and (target is None or bound <= target)
-    return Certificate("relative_frobenius", bound, estimate, confidence, method, target, satisfied)
+    return Certificate("relative_frobenius", bound, estimate, confidence, method, target, satisfied, columns=columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +278,11 @@ def work(task: Task, evidence: Evidence, algorithm: Algorithm, options: Any) -> 
     if options.dtype != "float64":
         total += Work((k("gemm", columns, n, m), k("qr", m, columns)))
     return total + bound.holding(factors if task.dtype == "float64" else factors + 8.0 * m * n)
+
+
+def range_columns(task: Task, algorithm: Algorithm, options: Any) -> int | None:
+    """Columns of the range that the bound on the best error will rest on; None where it rests on all of A."""
+    return None if algorithm.safe or algorithm.name == "gram" or task.rank is None else _columns(options, task.rank)
 
 
 def _columns(options: Any, rank: int) -> int:

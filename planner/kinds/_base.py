@@ -150,6 +150,10 @@ class Kind(ABC):
     ) -> Certificate:
         """Certificate of an outcome, operands and value being arrays of `lib`."""
 
+    def range_columns(self, task: Task, algorithm: Algorithm, options: Any) -> int | None:
+        """Columns of the range that the certificate of an answer will rest on, where it rests on one."""
+        return None
+
     @abstractmethod
     def slice_problem(self, A: Any, b: Any, task: Task) -> tuple[Any, Any, Task]:
         """A leading part of the problem of about an eighth of the work, to time candidates on."""

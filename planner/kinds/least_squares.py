@@ -118,7 +118,7 @@ class LeastSquaresKind(Kind):
             return ()
         small, large = sorted((task.m, task.n))
         tiny = 4.0 * large * small**2 + 10.0 * small**3 < _SMALL_FLOPS
-        names = ["normal_equations"] * self._gram_may_do(task, A) + ["svd"] * tiny
+        names = ["normal_equations"] * self._gram_may_do(task, A) + ["householder_qr", "svd"] * tiny
         return [self.setting(name, task) for name in names]
 
     @staticmethod

@@ -132,6 +132,9 @@ class LowRankKind(Kind):
             lib, A, outcome, task, evidence, target, reuse=reuse, seed=seed, confidence=confidence
         )
 
+    def range_columns(self, task: Task, algorithm: Algorithm, options: Any) -> int | None:
+        return certificate.range_columns(task, algorithm, options)
+
     def slice_problem(self, A: Any, b: Any, task: Task) -> tuple[Any, Any, Task]:
         m, n = max(1, task.m // 3), max(1, task.n // 3)
         rank = None if task.rank is None else min(task.rank, m, n)

@@ -34,6 +34,8 @@ from ._sketched import factored_by_probe, obtain, regularized_entries
 
 Array = Any
 
+_DEPENDENT = 2.0  # sines below this many sqrt(n) u are rounding
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -67,7 +69,7 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
     Raises
     ------
     Breakdown
-        If R has a zero on its diagonal.
+        If a column depends on those before it to working accuracy.
     """
     lib = library(options.backend)
     A, b = lib.asarray(A), lib.asarray(b)
@@ -77,15 +79,20 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
         Q, R = lib.qr(A.T)
         _check(lib, R, options)
         return Outcome(lib.matmul(Q, lib.solve_triangular(R, b, transpose=True)), {"r_factor": R})
-    R, z = obtain(lib, A, b, task, "identity", task.m, reuse).regularized(lib, task.ridge)
-    _check(lib, R, options)
+    factor = obtain(lib, A, b, task, "identity", task.m, reuse)
+    R, z = factor.regularized(lib, task.ridge)
+    _check(lib, R, options, {"sketch": factor})
     return Outcome(lib.solve_triangular(R, z), {"r_factor": R})
 
 
-def _check(lib: Library, R: Array, options: Options) -> None:
-    if not float(lib.xp.min(abs(lib.xp.linalg.diagonal(R)))) > 0.0:
-        known = Interval.above(limit(options.dtype), 1.0 / UNIT_ROUNDOFF[options.dtype])
-        raise Breakdown("R has a zero on its diagonal: the matrix is rank-deficient", condition=known)
+def _check(lib: Library, R: Array, options: Options, by_products: dict[str, Any] | None = None) -> None:
+    """|R_jj| / ||R e_j|| is the sine of the angle between column j and those before it."""
+    u = UNIT_ROUNDOFF[options.dtype]
+    least = _DEPENDENT * R.shape[0] ** 0.5 * u * lib.xp.sqrt(lib.xp.sum(R * R, axis=0))
+    if not bool(lib.xp.all(abs(lib.xp.linalg.diagonal(R)) > least)):
+        known = Interval.above(limit(options.dtype), 1.0 / u)
+        reason = "a column depends on those before it: the matrix is rank-deficient"
+        raise Breakdown(reason, condition=known, by_products=by_products)
 
 
 def work(task: Task, evidence: Evidence, options: Options) -> Work:

@@ -368,3 +368,23 @@ def test_escalation_returns_the_best_of_what_was_computed(condition, target):
         assert labels[0] == first.label
         assert len(set(labels)) == len(labels), "the same candidate twice"
         assert truth.prediction_error(problem.A, solution.value, problem.b).low <= solution.certificate.bound
+
+
+def test_where_the_range_was_too_narrow_for_the_certificate_a_wider_one_follows():
+    """A plateau of 100 equal singular values, rank 50: no iteration tells the 50th from the 51st, more columns do."""
+    rng = np.random.default_rng(0)
+    A = matrices.with_spectrum(400, 400, np.where(np.arange(400) < 100, 1.0, 1e-6), rng).A
+    problem, kind, budget = nla.LowRank(A, rank=50), kind_of("low_rank"), nla.Budget(accuracy=0.05)
+    plan = nla.plan(problem, budget, rng=0, profile=synthetic_profile(), rigor="estimate")
+    priced = [e for e in plan._entries if e.candidate.forecast is not None]
+    widths = {e.candidate.label: kind.range_columns(plan.task, e.algorithm, e.options) for e in priced}
+    first = next(e for e in priced if e.algorithm.name == "block_krylov" and widths[e.candidate.label] == 120)
+    run = Attempts(kind, plan._prepared, budget, problem.metric, 0.0)
+    assert not run.attempt(first)
+    assert run.too_narrow == 120
+    left = [e for e in priced if not run.has_failed(e)]
+    assert left
+    assert all(widths[e.candidate.label] is None or widths[e.candidate.label] > 120 for e in left)
+    assert {"gram", "svd", "block_krylov"} <= {e.algorithm.name for e in left}
+    wider = next(e for e in left if e.algorithm.name == "block_krylov" and e.options.backend == "scipy")
+    assert run.attempt(wider)

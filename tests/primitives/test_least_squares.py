@@ -332,6 +332,20 @@ def test_other_breakdowns_tell_it_too(algorithm):
     assert caught.value.condition.low > 1e10
 
 
+@pytest.mark.parametrize("backend", ["scipy", "torch"])
+def test_QR_hands_its_factor_on_where_columns_depend_on_each_other(backend, monkeypatch):
+    problem = _problem(200, 10)
+    A = problem.A.copy()
+    A[:, 7] = A[:, :3] @ np.array([1.0, -2.0, 0.5])
+    task = _task(A, problem.b)
+    with pytest.raises(Breakdown, match="rank-deficient") as caught:
+        _run(qr, qr.Options(backend), A, problem.b, task)
+    expected = _run(svd, svd.Options(backend), A, problem.b, task).value
+    monkeypatch.setattr("autonla.primitives.least_squares._sketched.sketched_factor", None)  # nothing is factored again
+    found = _run(svd, svd.Options(backend), A, problem.b, task, reuse=caught.value.by_products).value
+    np.testing.assert_allclose(_as_numpy(found), _as_numpy(expected), rtol=1e-12)
+
+
 def test_what_is_known_of_the_condition_number_decides_whether_they_may_break_down():
     task, options = Task("least_squares", 5000, 50), normal_equations.Options()
     chances = []
