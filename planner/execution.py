@@ -91,6 +91,9 @@ def _escalate(run: Attempts, entries: Sequence[Entry], plan: Plan, profile: Hard
                 )
             )
         entry = next((e for e in left if run.may_follow(e)), None)
+        if entry is None and run.too_narrow > 0:  # nothing wider is left: what is narrow may do better after all
+            run.too_narrow = 0
+            continue
         if entry is None:
             return False
         left.remove(entry)

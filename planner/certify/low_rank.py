@@ -109,13 +109,13 @@ def certify(
     excess = bound / lower - 1.0 if lower > 0.0 else math.inf
     columns = None
     if target is not None and excess > target:
-        lost = _lost_energy(lib, A, (U, s, scaled_Vh), outcome, task, mean, seed, delta)
+        lost, residual = _lost_energy(lib, A, (U, s, scaled_Vh), outcome, task, mean, seed, delta)
         least = max(0.0, estimate - rounding) ** 2
         stationary = 1.0 / math.sqrt(1.0 - lost / least) - 1.0 if lost < least else math.inf
         if stationary < excess:
             excess, how = stationary, "best error bounded by the residuals of the singular vectors"
-        if excess > target and lost == math.inf and seen is not None:
-            # no gap behind the last singular value: iterating does not help, more of them do
+        if excess > target and lost == math.inf and residual < 0.1 * target * least and seen is not None:
+            # the vectors are as good as iterating makes them, and the next value is no smaller: more of them help
             columns = seen.Q.shape[1]
     method = f"{method}; {how}"
     if not math.isfinite(excess):
@@ -216,8 +216,11 @@ def _lost_energy(
     mean: Any,
     seed: int,
     delta: float,
-) -> float:
-    """||A - U S Vh||_F^2 - ||A - A_k||_F^2 is at most this; infinite where the gap does not allow a bound."""
+) -> tuple[float, float]:
+    """||A - U S Vh||_F^2 - ||A - A_k||_F^2 is at most the first, infinite where the gap does not allow a bound.
+
+    The second is what it would be, were the next singular value zero.
+    """
     U, _, scaled_Vh = factors
     products = Products(lib.astype(A, "float64"), lib, None if mean is None else mean[0])
     U = orthonormalize(lib, U)[0]
@@ -236,11 +239,9 @@ def _lost_energy(
         )
         Y = products.matmul(X) - lib.matmul(U, lib.matmul(B, X))
         h = optimality.spectral_norm_bound(products, U, Y, 0.5 * delta, optimality.STEPS) ** 2
-    gap = theta - h
-    if gap <= 0.0:
-        return math.inf
-    inner = B - scaled_Vh
-    return float((inner * inner).sum()) + float((C * C).sum()) / gap
+    gap, inner = theta - h, B - scaled_Vh
+    own, residual = float((inner * inner).sum()), float((C * C).sum())
+    return own + residual / gap if gap > 0.0 else math.inf, own + residual / theta if theta > 0.0 else math.inf
 
 
 def _is_compressed(lib: Library, products: Products, Q: Any, B: Any, seed: int) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 import autonla as nla
 from autonla.planner import attempts, execution, planning
+from autonla.planner.certificate import Certificate
 from autonla.planner.kinds import ProbeStep
 from autonla.planner.kinds.least_squares import UNSEEN, LeastSquaresKind
 from autonla.planner.kinds.linear_system import LinearSystemKind
@@ -20,6 +21,7 @@ from autonla.primitives.algorithm import Breakdown, Outcome
 from autonla.primitives.interval import Interval
 from autonla.primitives.work import Work
 from autonla.profiles.errors import BudgetExceeded, CertificationFailed, InfeasibleBudget
+from tests._support import matrices
 from tests._support.fakes import FakeOptions, fake
 from tests._support.machine import synthetic_profile
 
@@ -568,3 +570,20 @@ def test_without_ridge_the_condition_number_is_that_of_problems_never_seen():
     ]
     assert plan.chosen.forecast is not None
     assert plan.chosen.cost > plan.chosen.forecast.seconds.median + 0.2 * min(others)
+
+
+def test_narrow_ranges_are_tried_after_all_where_nothing_wider_is_left(monkeypatch):
+    rng = np.random.default_rng(0)
+    A = matrices.with_spectrum(300, 300, np.where(np.arange(300) < 100, 1.0, 1e-6), rng).A
+    plan = nla.plan(nla.LowRank(A, rank=50), nla.Budget(accuracy=0.05), rng=0, profile=PROFILE, rigor="estimate")
+    kind = execution.kind_of("low_rank")
+    priced = [e for e in plan._entries if e.candidate.forecast is not None]
+    narrow = [e for e in priced if (kind.range_columns(plan.task, e.algorithm, e.options) or 999) <= 120]
+    first = next(e for e in narrow if e.algorithm.name == "block_krylov")
+    refused = Certificate("relative_frobenius", 0.06, 0.055, 1.0, "told", 0.05, False, columns=120)
+    monkeypatch.setattr(type(kind), "certify", lambda *operands, **how: refused)
+    with pytest.raises(nla.CertificationFailed) as caught:
+        execution.execute(replace(plan, chosen=first.candidate), narrow, PROFILE)
+    tried = [a.label.partition("[")[0].partition("(")[0] for a in caught.value.tried]
+    assert tried[0] == "block_krylov"
+    assert "randomized_svd" in tried
