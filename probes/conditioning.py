@@ -71,7 +71,7 @@ class Quadrature:
 
 
 def work(task: Task, steps: int = STEPS, backend: str | None = None) -> Work:
-    """A cast, and two float32 products a step."""
+    """A cast, and two float32 products a step; the norm is read with them."""
     backend = backend or home_backend(task)
     k = Calls(backend, "float32")
     n = task.n
@@ -98,7 +98,7 @@ def run(
     Returns
     -------
     evidence : Evidence
-        With `norm_2`, `condition` and `small_fraction`.
+        With `norm_2`, `condition` and `small_fraction`, and `norm_fro` where it was not known.
     by_products : dict
         "A32": the float32 copy of A in a `Disposable`, when A is float64. "indefinite": True where a Ritz value
         proves that a symmetric A is not positive definite.
@@ -115,10 +115,12 @@ def run(
     if not 1.0 / _IN_RANGE < max(alphas, default=0.0) < _IN_RANGE:
         finding = _finding("A is zero, not finite, or beyond what float32 resolves: nothing was seen of it", start)
         return replace(evidence, findings=(*evidence.findings, finding)), {}
+    if evidence.norm_fro is None:  # forecasts of growth in elimination compare it with ||A||_2
+        evidence = replace(evidence, norm_fro=math.sqrt(lib.sum_of_squares(B)) if task.dtype == "float64" else norm(A))
     rule = quadrature(alphas, betas)
     sigma = float(rule.nodes[0])
     highest = evidence.norm_fro if evidence.norm_fro is not None else math.inf
-    norm_2 = Interval(1.02 * sigma, (1.0 - 64 * _U32) * sigma, 1.2 * sigma).at_most(max(sigma, highest))
+    norm_2 = Interval(1.06 * sigma, (1.0 - 64 * _U32) * sigma, 1.2 * sigma).at_most(max(sigma, highest))
     condition = condition_interval(rule, task.n)
     small = small_fraction(rule)
     sentence = (

@@ -174,3 +174,20 @@ def test_outliers_get_more_steps():
     evidence, _, _ = _probe(A)
     assert evidence.small_fraction < 0.02
     assert evidence.condition.median < 1e6
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_the_frobenius_norm_comes_with_it_where_it_is_not_known(dtype, order):
+    A = np.asarray(np.random.default_rng(0).standard_normal((80, 80)), dtype=dtype, order=order)
+    task = Task("linear_system", 80, 80, dtype=dtype)
+    found = conditioning.run(A, task, Evidence())[0]
+    assert found.norm_fro == pytest.approx(float(np.linalg.norm(A.astype(float))), rel=1e-6)
+    assert found.norm_2.low <= found.norm_fro
+    assert conditioning.run(A, task, Evidence(norm_fro=3.0))[0].norm_fro == 3.0
+    for odd in (np.nan, np.inf, 1e200 if dtype == "float64" else 1e32):
+        B = A.copy()
+        B[3, 5] = odd
+        seen = conditioning.run(B, task, Evidence())[0]
+        assert seen.norm_fro is None
+        assert seen.norm_2 is None
