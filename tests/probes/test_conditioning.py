@@ -182,6 +182,8 @@ def test_the_frobenius_norm_comes_with_it_where_it_is_not_known(dtype, order):
     A = np.asarray(np.random.default_rng(0).standard_normal((80, 80)), dtype=dtype, order=order)
     task = Task("linear_system", 80, 80, dtype=dtype)
     found = conditioning.run(A, task, Evidence())[0]
+    assert found.norm_2 is not None
+    assert found.norm_fro is not None
     assert found.norm_fro == pytest.approx(float(np.linalg.norm(A.astype(float))), rel=1e-6)
     assert found.norm_2.low <= found.norm_fro
     assert conditioning.run(A, task, Evidence(norm_fro=3.0))[0].norm_fro == 3.0
