@@ -227,7 +227,7 @@ class Attempts:
         forecast = entry.candidate.forecast
         if forecast is None:
             return False
-        if self.budget.memory is not None and forecast.bytes.high > self.budget.memory - self.prepared.claimed_bytes:
+        if self.budget.memory is not None and forecast.bytes.high > self.budget.memory - self.prepared.held_bytes:
             return False
         if forecast.seconds.median > self.left():
             return False

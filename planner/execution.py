@@ -78,7 +78,7 @@ def _escalate(run: Attempts, entries: Sequence[Entry], plan: Plan, profile: Hard
     while True:
         if run.learned:
             run.learned = False
-            limits = Limits.of(plan.budget, plan.target, time.perf_counter() - run.started, run.prepared.claimed_bytes)
+            limits = Limits.of(plan.budget, plan.target, time.perf_counter() - run.started, run.prepared.held_bytes)
             left = _order_after(
                 enumerate_entries(
                     run.kind,

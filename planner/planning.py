@@ -204,7 +204,7 @@ def make_plan(
     floor = kind.floor(task, evidence)
     task = prepared.task = replace(task, target=target)
     ready = frozenset(prepared.by_products)
-    limits = Limits.of(budget, target, probed - started, prepared.claimed_bytes)
+    limits = Limits.of(budget, target, probed - started, prepared.held_bytes)
     if entries is None or limits.limited:
         entries = _remembered(kind, task, evidence, profile, limits, ready, prepared.pool)
     if rigor in ("race", "exhaustive"):
@@ -214,9 +214,6 @@ def make_plan(
         entries = _without_failures(entries, before)
     chosen, note = _choose(entries, limits, budget, floor, kind.describe(task))
     notes += note
-    prepared.by_products = {
-        name: value for name, value in prepared.by_products.items() if kind.keeps(name, chosen.algorithm)
-    }
     plan = Plan(
         task=task,
         budget=budget,
@@ -269,7 +266,7 @@ def all_candidates(
     target = budget.accuracy or kind.lapack_target(prepared.task, prepared.evidence)
     prepared.task = replace(prepared.task, target=target)
     prepared.by_products = {}
-    limits = Limits.of(budget, target, 0.0, prepared.claimed_bytes)
+    limits = Limits.of(budget, target, 0.0, prepared.held_bytes)
     return prepared, enumerate_entries(kind, prepared.task, prepared.evidence, profile, limits)
 
 
@@ -325,7 +322,7 @@ def _probe(
             if rigor == "estimate":
                 continue
             target = budget.accuracy or kind.lapack_target(task, evidence)
-            limits = Limits.of(budget, target, spent, prepared.claimed_bytes)
+            limits = Limits.of(budget, target, spent, prepared.held_bytes)
             task = replace(task, target=target)
             if entries is None:
                 ready = frozenset(prepared.by_products)

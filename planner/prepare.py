@@ -15,7 +15,6 @@ from ..cost_models.price import ASLEEP, Pool
 from ..primitives import norms
 from ..primitives.evidence import Evidence
 from ..primitives.kernels._library import Library
-from ..primitives.linear_system import Disposable
 from ..primitives.task import Task
 from ..profiles.errors import InvalidProblem, NonFiniteInput
 from .problems import Problem
@@ -47,12 +46,6 @@ class Prepared:
     def held_bytes(self) -> float:
         """Memory held beyond the operands while a candidate runs: scaled copies and by-products of probes [B]."""
         return self.copied_bytes + sum(map(_nbytes, self.by_products.values()))
-
-    @property
-    def claimed_bytes(self) -> float:
-        """The same without what the candidate that uses it counts as its own, and any other one frees [B]."""
-        kept = (value for value in self.by_products.values() if not isinstance(value, Disposable))
-        return self.copied_bytes + sum(map(_nbytes, kept))
 
 
 def _checked_norm(argument: str, x: Any) -> float:

@@ -31,7 +31,6 @@ from ..primitives.backends import home_backend
 from ..primitives.evidence import Evidence, Finding
 from ..primitives.interval import Interval
 from ..primitives.kernels import library
-from ..primitives.linear_system import Disposable
 from ..primitives.norms import norm
 from ..primitives.task import Task
 from ..primitives.work import Calls, Work
@@ -41,8 +40,7 @@ Array = Any
 STEPS = 3
 MOST_STEPS = 12  # while every Ritz value but the last is an outlier of mass about 1/n
 SMALL = 1e-6  # singular values below this share of the largest count as tiny
-_U32 = 2.0**-24
-_IN_RANGE = 1e30  # norms up to this, and down to one over it, are safe in float32
+_IN_RANGE = {"float64": 1e140, "float32": 1e30}  # norms up to this, and down to one over it: their squares are safe
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +69,11 @@ class Quadrature:
 
 
 def work(task: Task, steps: int = STEPS, backend: str | None = None) -> Work:
-    """A cast, and two float32 products a step; the norm is read with them."""
-    backend = backend or home_backend(task)
-    k = Calls(backend, "float32")
+    """Two products a step, and one pass for the norm."""
+    k = Calls(backend or home_backend(task), task.dtype)
     n = task.n
-    calls = (k("gemv", n, n, count=steps), k("gemv_t", n, n, count=steps))
-    if task.dtype == "float64":
-        calls = (k("cast", n, n), *calls)
-    copy = 4.0 * n * n if task.dtype == "float64" else 0.0
-    return Work(calls, copy + 4.0 * n * (2 * MOST_STEPS + 6))
+    calls = (k("gemv", n, n, count=steps), k("gemv_t", n, n, count=steps), k("stream", n, n))
+    return Work(calls, task.itemsize * n * (2 * MOST_STEPS + 6))
 
 
 def run(
@@ -100,28 +94,24 @@ def run(
     evidence : Evidence
         With `norm_2`, `condition` and `small_fraction`, and `norm_fro` where it was not known.
     by_products : dict
-        "A32": the float32 copy of A in a `Disposable`, when A is float64. "indefinite": True where a Ritz value
-        proves that a symmetric A is not positive definite.
+        "indefinite": True where a Ritz value proves that a symmetric A is not positive definite.
     """
     start = time.perf_counter()
     lib = library(backend or home_backend(task))
-    B = lib.asarray(A)
+    B, unit, largest = lib.asarray(A), task.unit_roundoff, _IN_RANGE[task.dtype]
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # A may be of any size
-        A32 = lib.astype(B, "float32")
-    by_products: dict[str, Any] = {} if A32 is B else {"A32": Disposable(A32)}
-    alphas, betas, indefinite = _bidiagonalize(lib, A32, task, min(steps, task.n))
-    if indefinite:
-        by_products["indefinite"] = True
-    if not 1.0 / _IN_RANGE < max(alphas, default=0.0) < _IN_RANGE:
-        finding = _finding("A is zero, not finite, or beyond what float32 resolves: nothing was seen of it", start)
+        alphas, betas, indefinite = _bidiagonalize(lib, B, task, min(steps, task.n))
+    by_products = {"indefinite": True} if indefinite else {}
+    if not 1.0 / largest < max(alphas, default=0.0) < largest:
+        finding = _finding("A is zero, not finite, or too large or small to look at: nothing was seen of it", start)
         return replace(evidence, findings=(*evidence.findings, finding)), {}
     if evidence.norm_fro is None:  # forecasts of growth in elimination compare it with ||A||_2
         evidence = replace(evidence, norm_fro=math.sqrt(lib.sum_of_squares(B)) if task.dtype == "float64" else norm(A))
     rule = quadrature(alphas, betas)
     sigma = float(rule.nodes[0])
     highest = evidence.norm_fro if evidence.norm_fro is not None else math.inf
-    norm_2 = Interval(1.06 * sigma, (1.0 - 64 * _U32) * sigma, 1.2 * sigma).at_most(max(sigma, highest))
-    condition = condition_interval(rule, task.n)
+    norm_2 = Interval(1.06 * sigma, (1.0 - 64 * unit) * sigma, 1.2 * sigma).at_most(max(sigma, highest))
+    condition = condition_interval(rule, task.n, unit)
     small = small_fraction(rule)
     sentence = (
         f"norm about {norm_2.median:.3g}, condition number {_about(condition.median)} "
@@ -155,17 +145,19 @@ def quadrature(alphas: list[float], betas: list[float]) -> Quadrature:
     return Quadrature(nodes, Wt[:, 0] ** 2, 1.0 / total)
 
 
-def condition_interval(rule: Quadrature, n: int) -> Interval:
-    """Condition number: a lower bound, and the median by continuing the distribution below the last Ritz value."""
-    # Ritz values carry float32 rounding of the order of the largest
-    low = max(1.0, (1.0 - 1e-5) * float(rule.nodes[0] / (rule.nodes[-1] + 16 * _U32 * rule.nodes[0])))
+def condition_interval(rule: Quadrature, n: int, unit: float) -> Interval:
+    """Condition number: a lower bound, and the median by continuing the distribution below the last Ritz value.
+
+    `unit` is the unit roundoff that the Ritz values were computed with: they carry as much of the largest.
+    """
+    low = max(1.0, (1.0 - 1e-5) * float(rule.nodes[0] / (rule.nodes[-1] + 16 * unit * rule.nodes[0])))
     mass = rule.mass_at_zero
     edge = math.log10(low * max(1.0, 3.0 * n * mass))  # 3: the median of square Gaussian matrices, about 4 n
     spread = min(rule.decades, 300.0)
     share = min(1.0, max(0.0, (0.5 - mass) / 0.3))  # 1: resolved; 0: it goes on below
     median = max(low, 10.0 ** (share * edge + (1.0 - share) * spread))
-    if rule.nodes[-1] < 16 * _U32 * rule.nodes[0]:  # as small as float32 can tell: how small it is not seen
-        median = max(median, 10.0 / _U32)
+    if rule.nodes[-1] < 16 * unit * rule.nodes[0]:  # as small as rounding: how small it is not seen
+        median = max(median, 10.0 / unit)
     return Interval(median, low, math.inf)
 
 
@@ -179,11 +171,11 @@ def small_fraction(rule: Quadrature) -> float:
 
 def _bidiagonalize(lib: Any, A: Array, task: Task, steps: int) -> tuple[list[float], list[float], bool]:
     """Diagonals of B, and whether a symmetric A has a negative Rayleigh quotient on the basis V."""
-    n = task.n
+    n, negligible = task.n, 4.0 * task.unit_roundoff
     rng = np.random.Generator(np.random.Philox(key=task.seed))
-    v = rng.standard_normal(n, dtype=np.float32)
+    v = rng.standard_normal(n).astype(task.dtype)
     most = min(MOST_STEPS, n)
-    U, V = np.zeros((most, n), np.float32), np.zeros((most + 1, n), np.float32)
+    U, V = np.zeros((most, n), task.dtype), np.zeros((most + 1, n), task.dtype)
     V[0] = v / norm(v)
     alphas: list[float] = []
     betas: list[float] = []
@@ -193,7 +185,9 @@ def _bidiagonalize(lib: Any, A: Array, task: Task, steps: int) -> tuple[list[flo
         alpha = norm(u)
         if not math.isfinite(alpha):
             return [], [], False
-        if alpha == 0.0 or alpha <= 4 * _U32 * max(alphas, default=0.0):  # the space is exhausted: A is singular on it
+        if alpha == 0.0 or alpha <= negligible * max(
+            alphas, default=0.0
+        ):  # exhausted: A is singular on it
             if alphas:
                 alphas.append(alpha)
                 betas.append(0.0)
@@ -204,7 +198,7 @@ def _bidiagonalize(lib: Any, A: Array, task: Task, steps: int) -> tuple[list[flo
         if not math.isfinite(beta):
             return [], [], False
         alphas.append(alpha)
-        if beta <= 4 * _U32 * max(alphas):
+        if beta <= negligible * max(alphas):
             betas.append(0.0)
             k += 1
             break

@@ -124,10 +124,6 @@ class Kind(ABC):
     ) -> Work:
         """Work of certifying the answer of `algorithm`; `ready` names the by-products of probes at hand."""
 
-    def keeps(self, by_product: str, algorithm: str) -> bool:
-        """Whether what a probe left behind is of use once `algorithm` is chosen; else its memory is freed."""
-        return True
-
     def margin(self, task: Task, evidence: Evidence, algorithm: Algorithm, ready: frozenset[str]) -> float:
         """Certified bound over true error, as far as it can be foreseen: algorithms aim at target / margin."""
         return 1.0

@@ -130,9 +130,6 @@ class LinearSystemKind(Kind):
     def lapack_target(self, task: Task, evidence: Evidence) -> float:
         return (10.0 + max(4.0 * math.sqrt(task.n), 0.3 * task.n)) * task.unit_roundoff
 
-    def keeps(self, by_product: str, algorithm: str) -> bool:
-        return by_product != "A32" or algorithm.startswith("mixed")
-
     def certify_work(
         self, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any, ready: frozenset[str]
     ) -> Work:

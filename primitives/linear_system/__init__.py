@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ..algorithm import Algorithm
 from . import banded, cholesky, diagonal, ldlt, lu, mixed_cholesky, mixed_lu, qr, triangular
-from ._common import SYMMETRIC, Disposable
+from ._common import SYMMETRIC
 
-__all__ = ["ALGORITHMS", "SYMMETRIC", "Disposable"]
+__all__ = ["ALGORITHMS", "SYMMETRIC"]
 
 ALGORITHMS: tuple[Algorithm, ...] = (
     diagonal.ALGORITHM,

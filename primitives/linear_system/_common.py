@@ -47,28 +47,6 @@ class Factor:
     data: Any
 
 
-class Disposable:
-    """An array that its first user may overwrite; afterwards it is gone.
-
-    A probe's float32 copy of A is as large as half of A: the factorization should neither copy it nor keep it alive.
-    """
-
-    __slots__ = ("_array",)
-
-    def __init__(self, array: Array) -> None:
-        self._array = array
-
-    @property
-    def nbytes(self) -> int:
-        """Memory it holds [B]."""
-        return 0 if self._array is None else int(self._array.nbytes)
-
-    def take(self) -> Array | None:
-        """The array, the first time; None from then on."""
-        array, self._array = self._array, None
-        return array
-
-
 def settings(
     task: Task, allowed: tuple[str, ...] = ("scipy", "numpy", "torch"), *, low_precision: bool = True
 ) -> Iterator[Settings]:

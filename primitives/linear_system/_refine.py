@@ -12,7 +12,7 @@ References: Langou et al., Exploiting the performance of 32 bit floating point a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -26,7 +26,7 @@ from ..interval import Interval
 from ..norms import column_norms, norm
 from ..task import UNIT_ROUNDOFF, Task
 from ..work import Calls, KernelCall
-from ._common import Disposable, growing, vector_bytes
+from ._common import growing, vector_bytes
 
 Array = Any
 
@@ -47,18 +47,6 @@ class Refined:
     corrections: int
     backward_error: float
     contraction: float
-
-
-def single_copy(lib: Any, A: Array, reuse: Mapping[str, Any]) -> tuple[Array, bool]:
-    """A in float32, and whether it may be overwritten: the by-product "A32" of a probe, or a fresh cast."""
-    kept = reuse.get("A32")
-    if isinstance(kept, Disposable):
-        kept, own = kept.take(), True
-    else:
-        own = False
-    if kept is not None:
-        return lib.asarray(kept), own
-    return lib.astype(A, "float32"), True
 
 
 def refine(lib: Any, A: Array, b: Array, solve: Callable[[Array], Array], task: Task, evidence: Evidence) -> Refined:

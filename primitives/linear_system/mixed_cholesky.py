@@ -26,7 +26,6 @@ from ._refine import (
     refinement_bytes,
     refinement_calls,
     refinement_error,
-    single_copy,
     too_ill_conditioned,
 )
 from .cholesky import cholesky_factor, cholesky_solve, indefinite, not_positive_definite
@@ -70,9 +69,7 @@ def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reu
     A, b = operand(lib, A), lib.astype(lib.asarray(b), "float64")
     factor = stored_factor(reuse, "mixed_cholesky", options)
     if factor is None:
-        single, own = single_copy(lib, A, reuse)
-        factor = cholesky_factor(lib, single, overwrite=own)
-        del single
+        factor = cholesky_factor(lib, lib.astype(A, "float32"), overwrite=True)
     refined = refine(lib, A, b, lambda r: cholesky_solve(lib, factor, r), task, evidence)
     return Outcome(
         refined.x,

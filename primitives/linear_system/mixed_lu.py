@@ -27,7 +27,6 @@ from ._refine import (
     refinement_bytes,
     refinement_calls,
     refinement_error,
-    single_copy,
     too_ill_conditioned,
 )
 
@@ -70,9 +69,7 @@ def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reu
     A, b = operand(lib, A), lib.astype(lib.asarray(b), "float64")
     factor = stored_factor(reuse, "mixed_lu", options)
     if factor is None:
-        single, own = single_copy(lib, A, reuse)
-        factor = lib.lu_factor(single, overwrite=own)
-        del single
+        factor = lib.lu_factor(lib.astype(A, "float32"), overwrite=True)
     refined = refine(lib, A, b, lambda r: lib.lu_solve(factor, r), task, evidence)
     return Outcome(
         refined.x,

@@ -16,7 +16,10 @@ Proof. With X = [C / sqrt(delta), -sqrt(delta) I],
 and D <= d I. Eigenvalues are monotone in the Loewner order (Weyl). As it holds for every delta, each eigenvalue may
 take the smallest of the bounds that a grid of delta gives.  []
 
-So ||A - A_k||_F^2 >= ||A||_F^2 - sum_{i<=k} bound_i. It needs one more product, A B', and d.
+So ||A - A_k||_F^2 >= ||A||_F^2 - sum_{i<=k} bound_i. It needs one more product, A B', and d, and an eigenvalue problem
+for each delta. Their sum has a bound that needs none: diag(T + C'C / delta, (d + delta) I) differs from
+diag(T, (d + delta) I) by a positive semidefinite matrix, so that by Ky Fan's inequality its k largest eigenvalues
+exceed those of the latter by at most trace(C'C) / delta in sum. It is tried first, where that is all that is asked.
 
 The second bound needs neither: the singular values of B interlace those of A, sigma_j(B) <= sigma_j(A), hence
 ||A - A_k||_F^2 >= sum_{j>k} sigma_j(B)^2. It loses nothing to cancellation and is sharp when the spectrum falls fast.
@@ -115,9 +118,12 @@ def best_rank_k_lower_bound(
         if found >= enough**2:
             break
         d = min(spectral_norm_bound(products, Q, Y, failure_probability, t) ** 2, residual) + slack
-        at_best = np.sort(np.append(inside, np.full(min(m - l, k), d)))[::-1][:k]  # what C = 0 would give
+        at_best = _merged(inside, d, k, m - l)  # what C = 0 would give
         if t < steps and norm_fro**2 - float(at_best.sum()) - slack < enough**2:
             continue
+        found = max(found, norm_fro**2 - _bound_on_sum(inside, float(np.trace(CC)), d, k, m - l) - slack)
+        if found >= enough**2:
+            break
         upper = _eigenvalue_bounds(lib, T, CC, inside, d, k, m - l)
         found = max(found, norm_fro**2 - float(upper.sum()) - slack)  # by the trace
     return math.sqrt(max(found, 0.0))
@@ -282,6 +288,27 @@ def _chebyshev_bound(H: np.ndarray, first: np.ndarray, a: float, steps: int, qua
     return best
 
 
+def _merged(inside: np.ndarray, outside: float, k: int, count: int) -> np.ndarray:
+    """(k,) largest of `inside` and `count` times `outside`; descending, fewer where there are no more."""
+    return np.sort(np.append(inside, np.full(min(count, k), outside)))[::-1][:k]
+
+
+def _bound_on_sum(inside: np.ndarray, trace: float, d: float, k: int, outside: int) -> float:
+    """Upper bound on the sum of the k largest eigenvalues of M, from those of T, trace(C'C) and d (Ky Fan).
+
+    With j eigenvalues of T above d + delta it is their sum and (k - j)(d + delta) + trace / delta: between two of them
+    sqrt(trace / (k - j)) is the best delta, and beyond the k-th what reaches just to it.
+    """
+    if outside == 0 or trace <= 0.0:
+        return float(_merged(inside, d, k, outside).sum())
+    leading = inside[:k]
+    deltas = np.concatenate([np.sqrt(trace / (k - np.arange(len(leading)))), leading - d])
+    deltas = deltas[deltas > 0.0]
+    above = len(leading) - np.searchsorted(leading[::-1], d + deltas, side="right")  # how many of them
+    sums = np.concatenate([[0.0], np.cumsum(leading)])
+    return float((sums[above] + (k - above) * (d + deltas) + trace / deltas).min())
+
+
 def _eigenvalue_bounds(
     lib: Library, T: np.ndarray, CC: np.ndarray, inside: np.ndarray, d: float, k: int, outside: int
 ) -> np.ndarray:
@@ -298,7 +325,7 @@ def _eigenvalue_bounds(
     merged = np.zeros((len(deltas), k))
     for row, delta in enumerate(deltas):
         values = _eigenvalues(lib, T + CC / delta)
-        ordered = np.sort(np.concatenate([values, np.full(min(outside, k), d + delta)]))[::-1][:k]
+        ordered = _merged(values, d + delta, k, outside)
         merged[row, : len(ordered)] = np.maximum(ordered, 0.0)
     return merged.min(axis=0)
 

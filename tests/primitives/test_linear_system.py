@@ -9,7 +9,7 @@ import pytest
 from autonla.primitives.algorithm import Algorithm, Breakdown
 from autonla.primitives.evidence import Evidence
 from autonla.primitives.interval import Interval
-from autonla.primitives.linear_system import ALGORITHMS, Disposable
+from autonla.primitives.linear_system import ALGORITHMS
 from autonla.primitives.task import UNIT_ROUNDOFF, Task
 from tests._support import matrices, spectra
 from tests._support.backends import BACKENDS, DTYPES
@@ -269,20 +269,6 @@ def test_a_factor_of_another_algorithm_is_not_used():
     wrong = BY_NAME["cholesky"].solve(np.eye(N), np.ones(N), task, settings, Evidence(), {})
     x = BY_NAME["lu"].solve(A, np.ones(N), task, settings, Evidence(), wrong.by_products).value
     assert _backward_error(A, x, np.ones(N)) < 1e-14
-
-
-@pytest.mark.parametrize("backend", ["scipy", "torch"])
-@pytest.mark.parametrize("name", ["mixed_lu", "mixed_cholesky"])
-def test_the_float32_copy_of_a_probe_is_used_up_or_left_alone(name, backend):
-    A = _matrix(STRUCTURE[name])
-    task = _task(name)
-    settings = next(s for s in BY_NAME[name].options(task, Evidence()) if s.backend == backend)
-    plain, disposable = A.astype(np.float32), Disposable(A.astype(np.float32))
-    for copy in (plain, disposable, disposable):  # the second time the disposable one is gone
-        x = BY_NAME[name].solve(A, np.ones(N), task, settings, Evidence(), {"A32": copy}).value
-        assert _backward_error(A, x, np.ones(N)) <= task.target
-    np.testing.assert_array_equal(plain, A.astype(np.float32))
-    assert disposable.take() is None
 
 
 def test_cholesky_reads_one_triangle_and_substitution_one_side():
