@@ -185,9 +185,7 @@ def _bidiagonalize(lib: Any, A: Array, task: Task, steps: int) -> tuple[list[flo
         alpha = norm(u)
         if not math.isfinite(alpha):
             return [], [], False
-        if alpha == 0.0 or alpha <= negligible * max(
-            alphas, default=0.0
-        ):  # exhausted: A is singular on it
+        if alpha == 0.0 or alpha <= negligible * max(alphas, default=0.0):  # exhausted: A is singular on it
             if alphas:
                 alphas.append(alpha)
                 betas.append(0.0)

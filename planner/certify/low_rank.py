@@ -44,13 +44,18 @@ def _means(lib: Library, A: Any, task: Task) -> Any:
     return rmatmul64(lib, A, ones).T / task.m
 
 
-def _residual_by_blocks(lib: Library, A: Any, U: Any, scaled_Vh: Any, mean: Any) -> float:
+def _norm_by_blocks(lib: Library, A: Any, mean: Any, U: Any = None, scaled_Vh: Any = None) -> float:
+    """||A - 1 mean' - U scaled_Vh||_F, without what is None."""
     total = 0.0
     for rows in row_blocks(A):
-        E = lib.astype(A[rows], "float64") - lib.matmul(U[rows], scaled_Vh)
+        E = lib.astype(A[rows], "float64")
         if mean is not None:
             E = E - mean
-        total += float((E * E).sum())
+        if U is not None:
+            product = lib.matmul(U[rows], scaled_Vh)
+            product -= E
+            E = product
+        total += lib.sum_of_squares(E)
     return math.sqrt(total)
 
 
@@ -78,7 +83,7 @@ def certify(
     norm_fro = evidence.norm_fro or 0.0
     scaled_Vh = s[:, None] * Vh
     if mean is not None or task.dtype != "float64":  # ||A||^2 - m ||mean||^2 cancels; sums in float32 are inexact
-        norm_fro = _residual_by_blocks(lib, A, U[:, :0], scaled_Vh[:0], mean)
+        norm_fro = _norm_by_blocks(lib, A, mean)
     delta = 1.0 - confidence
     left, right = lib.gram(U), lib.gram(Vh.T)
     seen = _seen_range(lib, A, outcome, task, mean, seed)
@@ -88,7 +93,7 @@ def certify(
         estimate, method, sure = math.sqrt(energy), "residual from the range found, checked by test vectors", confidence
         cancelled = math.sqrt(energy + 64.0 * UNIT * norm_fro**2) - estimate
     else:
-        estimate = _residual_by_blocks(lib, A, U, scaled_Vh, mean)
+        estimate = _norm_by_blocks(lib, A, mean, U, scaled_Vh)
         method, sure, cancelled = "residual formed by blocks", 1.0, 0.0
     rounding = 4.0 * UNIT * norm_fro + cancelled
     bound = estimate * (1.0 + 1e-13) + rounding
@@ -134,11 +139,15 @@ def _certificate(
 
 @dataclass(frozen=True, slots=True)
 class _SeenRange:
-    """Q orthonormal and B = Q'A, in float64; of the transpose of A where `products` is transposed."""
+    """Q orthonormal and B = Q'A, in float64; of the transpose of A where `products` is transposed.
+
+    `is_value`: Q is the U of the answer itself.
+    """
 
     products: Products
     Q: Any
     B: Any
+    is_value: bool
 
 
 def _seen_range(lib: Library, A: Any, outcome: Outcome, task: Task, mean: Any, seed: int) -> _SeenRange | None:
@@ -150,11 +159,12 @@ def _seen_range(lib: Library, A: Any, outcome: Outcome, task: Task, mean: Any, s
     products = Products(lib.astype(A, "float64"), lib, means, found is not None and found.transposed)
     Q = lib.astype(lib.asarray(outcome.value[0] if found is None else found.Q), "float64")
     B = None if found is None or found.Q.dtype != Q.dtype else lib.asarray(found.B)
+    is_value = found is None
     if optimality.departure(lib, lib.gram(Q)) > 1e-12 * Q.shape[1]:
-        Q, B = orthonormalize(lib, Q)[0], None
+        Q, B, is_value = orthonormalize(lib, Q)[0], None, False
     if B is None or not _is_compressed(lib, products, Q, B, seed):
         B = products.rmatmul(Q).T
-    return _SeenRange(products, Q, B)
+    return _SeenRange(products, Q, B, is_value)
 
 
 def _resolved(target: float) -> float:
@@ -162,17 +172,17 @@ def _resolved(target: float) -> float:
     return max(1e-9, 1e-12 / target)
 
 
-def _residual_energy(
-    lib: Library, seen: _SeenRange, U: Any, Vh: Any, s: Any, norm_fro: float, own: float
-) -> float | None:
-    """||A||_F^2 - 2 <U'A, S Vh> + ||U S Vh||_F^2 (`own`), U'A = (U'Q) B; None where U is not in the span of Q."""
+def _residual_energy(lib: Library, seen: _SeenRange, U: Any, Vh: Any, s: Any, norm_fro: float, own: float) -> float:
+    """||A||_F^2 - 2 <U'A, S Vh> + ||U S Vh||_F^2 (`own`); U'A = (U'Q) B where U is in the span of Q."""
     left, right = (Vh.T, U.T) if seen.products.transposed else (U, Vh)
-    coordinates = lib.rmatmul(seen.Q, left)
-    outside = left - lib.matmul(seen.Q, coordinates)
-    if not float((outside * outside).sum()) <= 1e-24 * max(1, left.shape[1]):
-        return None
-    inner = lib.rmatmul(coordinates, seen.B)
-    cross = float((inner * (s[:, None] * right)).sum())
+    if seen.is_value:
+        image = seen.B
+    else:
+        coordinates = lib.rmatmul(seen.Q, left)
+        outside = left - lib.matmul(seen.Q, coordinates)
+        within = float((outside * outside).sum()) <= 1e-24 * max(1, left.shape[1])
+        image = lib.rmatmul(coordinates, seen.B) if within else seen.products.rmatmul(left).T
+    cross = float((image * (s[:, None] * right)).sum())
     return norm_fro**2 - 2.0 * cross + own
 
 

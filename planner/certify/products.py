@@ -10,7 +10,7 @@ import numpy as np
 from ...primitives.kernels._library import Library
 from ...primitives.norms import SERIAL, dot_small, norm
 
-_BLOCK_BYTES = 32 * 2**20
+_BLOCK_BYTES = 8 * 2**20  # larger ones are new memory each time, whose first touch takes longer than the product
 UNIT = 2.0**-53
 
 

@@ -19,7 +19,8 @@ from ..problems import LowRank, Problem
 from ._base import Kind, ProbeStep, times_power_of_two
 
 _SMALL_FLOPS = 2e8
-_KRYLOV_AT_ONCE = 1.2e6  # entries up to which planning takes longer than a space of small rank
+_KRYLOV_AT_ONCE = 1e7  # entries up to which planning takes a good part of what a space of small rank takes
+_GRAM_AFTERWARDS = 1.2e6  # entries up to which the Gram matrix follows where such a space was not enough
 _RESOLVED = {
     "float64": 1e-6,
     "float32": 1e-3,
@@ -87,7 +88,10 @@ class LowRankKind(Kind):
         if self._svd_is_cheap(task):
             first = ("gram",) if self._gram_will_do(task) else ()
             return [self.setting(name, task) for name in (*first, "svd")]
-        return [self.setting("block_krylov", task)] if self._worth_a_try(task) else ()
+        if not self._worth_a_try(task):
+            return ()
+        second = task.rank is None and task.m * task.n <= _GRAM_AFTERWARDS and self._gram_will_do(task)
+        return [self.setting(name, task) for name in ("block_krylov", "gram")[: 1 + second]]
 
     @staticmethod
     def _svd_is_cheap(task: Task) -> bool:

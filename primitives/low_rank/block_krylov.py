@@ -43,6 +43,7 @@ from .range_basis import (
 Array = Any
 
 MOST = 0.6  # of min(m, n)
+BLIND = 0.25  # the same where nobody has looked at the spectrum: from there the Gram matrix is about as fast
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,7 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
         small, rank = lib.svd(found.R.T), min(task.rank, found.columns)
     else:
         target = task.target * shared.safety(task.target, task.dtype)
+        most = (MOST + 0.1 if shared.known(evidence) else BLIND) * size
         while True:
             found = with_residual(P, found)
             small = rank = None
@@ -175,7 +177,7 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
             if small is not None and rank is not None:
                 break
             missing = shared.columns_missing(lib.to_numpy(lib.svdvals(found.R)), found, target) if done else width
-            if found.columns + missing > (MOST + 0.1) * size:
+            if found.columns + missing > most:
                 raise Breakdown(shared.too_much(found, missing))
             found, done = _expand(P, found, min(width, size - found.columns)), done + 1
     details: dict[str, float | int | str] = {"block": width, "steps": done, "columns": found.columns, "rank": rank}

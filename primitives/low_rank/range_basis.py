@@ -289,14 +289,12 @@ def _leave_one_out(lib: Library, R: Array) -> float:
     Epperly and Tropp, "Efficient error and variance estimation for randomized matrix computations", SIAM J. Sci.
     Comput. 46 (2024), section 2.2.
     """
-    R = np.asarray(lib.to_numpy(R), dtype=float)
-    diagonal = np.abs(np.diag(R))
-    if diagonal.min() <= 1e-200:
+    R = lib.astype(R, "float64")
+    if float(lib.xp.min(lib.xp.abs(lib.xp.linalg.diagonal(R)))) <= 1e-200:
         return 0.0
-    import scipy.linalg
-
-    inverse = scipy.linalg.solve_triangular(R, np.eye(len(R)), check_finite=False)
-    return float(np.mean(1.0 / np.sum(inverse * inverse, axis=1)))
+    # in the library that is awake: SciPy's solver wakes its threads for a matrix of order 25, and they spin for 0.1 s
+    inverse = lib.solve_triangular(R, lib.xp.eye(R.shape[0], dtype=R.dtype, device=_device(R)))
+    return float(lib.xp.mean(1.0 / lib.xp.sum(inverse * inverse, axis=1)))
 
 
 def triplets(lib: Library, found: Range, small: tuple[Array, Array, Array], rank: int) -> tuple[Array, Array, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
@@ -13,9 +14,11 @@ import pytest
 
 from autonla.cost_models.price import price
 from autonla.planner.certify import low_rank as certificate
+from autonla.planner.certify import products
 from autonla.planner.kinds import kind_of
 from autonla.planner.problems import LowRank
 from autonla.primitives.evidence import Evidence
+from autonla.primitives.kernels import library
 from autonla.primitives.low_rank import range_basis
 from autonla.primitives.task import Task
 from tests._support import matrices, spectra, truth
@@ -330,3 +333,27 @@ def test_its_price_can_be_had(shape, rank):
             work = certificate.work(task, Evidence(norm_fro=1.0), algorithm, options)
             assert 0.0 < price(work, synthetic_profile()).seconds.median < 3.0
             assert work.peak_bytes > 0
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", ["scipy", "torch"])
+def test_norms_by_blocks_are_those_of_the_whole_in_little_memory(name, dtype, monkeypatch):
+    """Whatever is taken off, with blocks that do not divide the rows."""
+    rng = np.random.default_rng(4)
+    lib = library(name)
+    A = (rng.standard_normal((700, 300)) + 2.0).astype(dtype)
+    U, W = rng.standard_normal((700, 5)), rng.standard_normal((5, 300))
+    mean = A.astype(np.float64).mean(axis=0)[None, :]
+    monkeypatch.setattr(products, "_BLOCK_BYTES", 8 * 300 * 64)
+    given = [None if x is None else lib.asarray(x) for x in (A, mean, U, W)]
+    before = A.copy()
+    exact = A.astype(np.float64)
+    by_blocks = certificate._norm_by_blocks
+    tracemalloc.start()
+    found = by_blocks(lib, given[0], None), by_blocks(lib, given[0], given[1]), by_blocks(lib, given[0], *given[1:])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    expected = exact, exact - mean, exact - mean - U @ W
+    assert found == pytest.approx([float(np.linalg.norm(E)) for E in expected], rel=1e-13)
+    assert peak < 4 * products._BLOCK_BYTES + 100_000
+    np.testing.assert_array_equal(A, before)

@@ -10,7 +10,7 @@ import pytest
 
 from autonla.primitives import Breakdown, algorithms_for
 from autonla.primitives.evidence import Evidence
-from autonla.primitives.low_rank import gram, optimality, randomized_svd, range_basis
+from autonla.primitives.low_rank import block_krylov, gram, optimality, randomized_svd, range_basis
 from autonla.primitives.task import Task
 from autonla.probes import range_sketch
 
@@ -266,6 +266,68 @@ def test_a_bound_that_is_enough_saves_products_and_is_no_larger():
     assert 0.5 * best <= loose <= best
     assert fewer < most
     assert bound(full) == (full, most)
+
+
+def test_the_bound_on_the_sum_of_eigenvalues_is_one_and_needs_all_of_its_terms():
+    """Against M itself, in the basis [Q, Qperp], for spectra and couplings of every size."""
+    tight, without = [], 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        m, l, k = 30, int(rng.integers(3, 12)), int(rng.integers(1, 14))
+        s = np.sort(10.0 ** rng.uniform(-3, 0, m))[::-1]
+        U = np.linalg.qr(rng.standard_normal((m, m)))[0]
+        coupling = 10.0 ** rng.uniform(-3, 0)
+        mixing = np.linalg.qr(np.eye(m) + coupling * rng.standard_normal((m, m)))[0]
+        M = (mixing * s**2) @ mixing.T if seed % 2 else (U * s**2) @ U.T
+        T, C, D = M[:l, :l], M[l:, :l], M[l:, l:]
+        inside, d = np.linalg.eigvalsh(T)[::-1], float(np.linalg.eigvalsh(D)[-1])
+        truth = float(np.linalg.eigvalsh(M)[::-1][:k].sum())
+        found = optimality._bound_on_sum(inside, float((C * C).sum()), d, k, m - l)
+        assert found >= truth * (1 - 1e-12)
+        if seed % 2 and coupling < 0.02 and k <= l:
+            tight.append(found / truth)
+        without += optimality._bound_on_sum(inside, 0.0, d, k, m - l) < truth * (1 - 1e-12)
+    assert without > 20  # what lies outside the range counts
+    assert len(tight) > 15
+    assert np.median(tight) < 1.05
+
+
+def test_eigenvalues_for_each_delta_are_sought_only_where_the_bound_on_their_sum_is_not_enough(monkeypatch):
+    calls = []
+    genuine = optimality._eigenvalue_bounds
+    monkeypatch.setattr(optimality, "_eigenvalue_bounds", lambda *a: calls.append(a) or genuine(*a))
+    rng = np.random.default_rng(5)
+    U, V = (np.linalg.qr(rng.standard_normal((N, N)))[0] for _ in range(2))
+    A = (U * J**-1.0) @ V.T
+    best = float(np.linalg.norm(J[10:] ** -1.0))
+    products = range_basis.products(A, "scipy")
+    found = range_basis.find(products, 30, 7, float(np.linalg.norm(A)))
+    for _ in range(3):
+        found = range_basis.power_step(products, found)
+    for share, needed in ((0.8, False), (np.inf, True)):
+        calls.clear()
+        bound = optimality.best_rank_k_lower_bound(
+            products, found.Q, found.B, 10, found.norm_fro, 11, 0.005, enough=share * best
+        )
+        assert (len(calls) > 0) == needed
+        assert min(share, 0.99) * best <= bound <= best
+
+
+@pytest.mark.parametrize("backend", ["scipy", "torch"])
+def test_block_krylov_gives_up_earlier_where_nobody_has_looked_at_the_spectrum(backend):
+    n = 300
+    rng = np.random.default_rng(2)
+    U, V = (np.linalg.qr(rng.standard_normal((n, n)))[0] for _ in range(2))
+    A = (U * np.exp(-np.arange(n) / 40.0)) @ V.T  # an error of 0.1 takes about 90 of the 300 directions
+    task = Task("low_rank", n, n, nrhs=0, target=0.1)
+    krylov = ALGORITHMS["block_krylov"]
+    options = next(o for o in krylov.options(task, Evidence()) if o.backend == backend)
+    blind = Evidence(norm_fro=float(np.linalg.norm(A)))
+    with pytest.raises(Breakdown, match="would be needed"):
+        krylov.solve(A, None, task, options, blind, {})
+    seen, by_products = range_sketch.run(A, None, task, blind)
+    outcome = krylov.solve(A, None, task, options, seen, by_products)
+    assert int(outcome.details["columns"]) > block_krylov.BLIND * n
 
 
 class Counted(range_basis.Products):
