@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from ..cost_models.corrections import correction_of
 from ..cost_models.forecast import Forecast, forecast
@@ -79,6 +79,34 @@ class Limits:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """A candidate as it is whatever the limits: its forecast, or why it has none; how likely it breaks down."""
+
+    label: str
+    algorithm: Algorithm
+    options: Any
+    forecast: Forecast | None
+    reason: str
+    breaks: float
+    margin: float
+
+
+class Pricing(Protocol):
+    """Prices what a kind has for a task; `price_all`, or what remembers its results."""
+
+    def __call__(
+        self,
+        kind: Kind,
+        task: Task,
+        evidence: Evidence,
+        profile: HardwareProfile,
+        ready: frozenset[str],
+        pool: Pool,
+        only: frozenset[tuple[str, str]] | None,
+    ) -> Sequence[Priced]: ...
+
+
 def enumerate_entries(
     kind: Kind,
     task: Task,
@@ -89,6 +117,7 @@ def enumerate_entries(
     corrections: Mapping[str, float] | None = None,
     pool: Pool = ASLEEP,
     only: frozenset[tuple[str, str]] | None = None,
+    pricing: Pricing | None = None,
 ) -> list[Entry]:
     """All candidates, judged; the feasible ones first, by expected cost.
 
@@ -102,32 +131,37 @@ def enumerate_entries(
         Whose threads the probes left awake.
     only : set of (algorithm, backend), optional
         What to look at, where not all.
+    pricing : Pricing
+        Default `price_all`.
     """
-    entries = _enumerate(kind, task, evidence, profile, limits, ready, corrections, pool, only)
+    pricing = pricing or price_all
+
+    def judged(task: Task) -> list[Entry]:
+        found = pricing(kind, task, evidence, profile, ready, pool, only)
+        return _judged(kind, found, profile, limits, corrections)
+
+    entries = judged(task)
     if limits.accuracy_given or not limits.limited or (entries and entries[0].candidate.feasible):
         return entries
     for target in _LOOSER:
         if target > task.target:
-            loose = replace(task, target=target)
-            found = _enumerate(kind, loose, evidence, profile, limits, ready, corrections, pool, only)
+            found = judged(replace(task, target=target))
             if found and found[0].candidate.feasible:
                 return [_loosened(e, task.target / target) for e in found]
     return entries
 
 
-def _enumerate(
+def price_all(
     kind: Kind,
     task: Task,
     evidence: Evidence,
     profile: HardwareProfile,
-    limits: Limits,
     ready: frozenset[str],
-    corrections: Mapping[str, float] | None,
     pool: Pool,
     only: frozenset[tuple[str, str]] | None,
-) -> list[Entry]:
-    known: list[_Judged] = []
-    rejected: list[Entry] = []
+) -> list[Priced]:
+    """Every candidate with its forecast; arguments are those of `enumerate_entries`."""
+    priced = []
     torch_loaded = "torch" in sys.modules
     for algorithm in kind.algorithms:
         margin = kind.margin(task, evidence, algorithm, ready)
@@ -136,10 +170,10 @@ def _enumerate(
             if only is not None and (algorithm.name, options.backend) not in only:
                 continue
             label = algorithm.label(options)
-            reason = algorithm.applies(aim, evidence, options)
+            reason, foreseen, breaks = algorithm.applies(aim, evidence, options), None, 0.0
             if reason is None:
                 try:
-                    priced = forecast(
+                    foreseen = forecast(
                         algorithm.work(aim, evidence, options),
                         kind.certify_work(task, evidence, algorithm, options, ready),
                         algorithm.error(aim, evidence, options) * margin,
@@ -149,20 +183,35 @@ def _enumerate(
                         device=task.device,
                         pool=pool,
                     )
+                    breaks = algorithm.breakdown(aim, evidence, options)
                 except Unpriced as unpriced:
                     reason = f"cannot be priced: {unpriced}"
-            if reason is not None:
-                candidate = Candidate(label, algorithm.name, algorithm.title, None, False, reason)
-                rejected.append(Entry(candidate, algorithm, options))
-                continue
-            if not torch_loaded and options.backend == "torch":
-                priced = replace(priced, seconds=priced.seconds + Interval.around(_LOADING_TORCH, 1.5))
-            if corrections and label in corrections:
-                priced = replace(priced, seconds=priced.seconds * corrections[label])
-            breaks = algorithm.breakdown(aim, evidence, options)
-            failure = 1.0 - (1.0 - breaks) * (1.0 - priced.error.probability_above(limits.target))
-            reason = _speaks_against(priced, failure, breaks, limits)
-            known.append(_Judged(label, algorithm, options, priced, reason, failure, margin))
+            if foreseen is not None and not torch_loaded and options.backend == "torch":
+                foreseen = replace(foreseen, seconds=foreseen.seconds + Interval.around(_LOADING_TORCH, 1.5))
+            priced.append(Priced(label, algorithm, options, foreseen, reason or "", breaks, margin))
+    return priced
+
+
+def _judged(
+    kind: Kind,
+    priced: Sequence[Priced],
+    profile: HardwareProfile,
+    limits: Limits,
+    corrections: Mapping[str, float] | None,
+) -> list[Entry]:
+    known: list[_Judged] = []
+    rejected: list[Entry] = []
+    for p in priced:
+        foreseen = p.forecast
+        if foreseen is None:
+            candidate = Candidate(p.label, p.algorithm.name, p.algorithm.title, None, False, p.reason)
+            rejected.append(Entry(candidate, p.algorithm, p.options))
+            continue
+        if corrections and p.label in corrections:
+            foreseen = replace(foreseen, seconds=foreseen.seconds * corrections[p.label])
+        failure = 1.0 - (1.0 - p.breaks) * (1.0 - foreseen.error.probability_above(limits.target))
+        reason = _speaks_against(foreseen, failure, p.breaks, limits)
+        known.append(_Judged(p.label, p.algorithm, p.options, foreseen, reason, failure, p.margin))
     switch_margin = profile.tuning.get("switch_margin", SWITCH_MARGIN)
     costed = _costed(known, limits, kind.defaults, profile.pool_switch_seconds, switch_margin)
     return _ordered(costed + rejected, limits)

@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from ..cost_models.price import Pool, Unpriced, price
 from ..primitives.backends import backends_for, home_backend
 from ..primitives.evidence import Evidence, Finding
 from ..primitives.kernels import library
+from ..primitives.norms import sampled_norm
 from ..primitives.task import Task
 from ..primitives.tuning import Tuning
 from ..profiles import HardwareProfile, completed, generic
@@ -30,9 +32,11 @@ from .budget import Budget
 from .candidates import (
     Entry,
     Limits,
+    Priced,
     enumerate_entries,
     frontier,
     only_accuracy_speaks_against,
+    price_all,
     show_bytes,
     show_seconds,
 )
@@ -44,6 +48,7 @@ from .problems import Problem
 
 RIGOR = ("estimate", "probe", "race", "exhaustive")
 _CLOSE = 1.25
+_GLANCE_AT_NORM = 1.5  # how much larger than it looks from a few rows the norm is taken to be
 _THIN_CALLS = 700  # what Python adds to a probe, in thin kernel calls: 350 to 850 were measured
 
 
@@ -185,11 +190,10 @@ def make_plan(
         check(prepared)
     else:
         task = kind.task(problem, budget.accuracy or 0.0, seed)
-        # with a ridge, the norm bounds the condition number; a scaled copy counts against a memory limit
-        later = later and not task.ridge and budget.memory is None
-        prepared = prepare(problem, task, later=later)
+        # a scaled copy counts against a memory limit
+        prepared = prepare(problem, task, later=later and budget.memory is None)
     prepared.task = replace(prepared.task, tuning=tuning_of(profile))
-    prepared.evidence = kind.known(prepared.task, prepared.evidence)
+    prepared.evidence = _known(kind, prepared)
     notes = [scaling_note(prepared)] if prepared.exponent_A or prepared.exponent_b else []
     if before is not None:
         notes += [f"tried before planning: {a.label}, {a.outcome}" for a in before.attempts]
@@ -252,6 +256,15 @@ def make_plan(
             plan=plan,
         )
     return plan
+
+
+def _known(kind: Kind, prepared: Prepared) -> Evidence:
+    """What follows from the statement of the problem; with a ridge from the norm of A, of which a glance is enough."""
+    task, evidence = prepared.task, prepared.evidence
+    if evidence.norm_fro is not None or not task.ridge:
+        return kind.known(task, evidence)
+    glance = replace(evidence, norm_fro=_GLANCE_AT_NORM * sampled_norm(prepared.A, task.seed))
+    return replace(kind.known(task, glance), norm_fro=None)
 
 
 def all_candidates(
@@ -391,7 +404,7 @@ def _worth(
     # Forecasts of the same algorithm through other libraries move together: the fastest stands for them.
     fastest = None if now is None or limits.limited else _fastest(entries)
     for chance, known in step.outcomes(task, _regardless_of_scale(evidence)):
-        then = _best_cost(_remembered(kind, task, known, profile, limits, ready, priced.pool, fastest))
+        then = _best_cost(_remembered(kind, task, known, profile, limits, ready, priced.pool, fastest, supposed=True))
         if now is None and then is not None:
             return True
         gain += chance * (0.0 if then is None or now is None else now - then)
@@ -407,18 +420,52 @@ def _remembered(
     ready: frozenset[str],
     pool: Pool,
     only: frozenset[tuple[str, str]] | None = None,
+    *,
+    supposed: bool = False,
 ) -> list[Entry]:
-    """`enumerate_entries`, remembered for problems of the same shape and budget as long as the data have no say.
+    """`enumerate_entries`, remembered for problems of the same shape as long as the data have no say.
 
     Forecasts do not depend on the scale of A or on the seed; once a probe has seen singular values, condition or
-    residual they are made anew.
+    residual they are made anew, unless that is only `supposed`, as it is each time. What limits judge is judged anew.
     """
-    if limits.limited or evidence.norm_2 is not None or evidence.residual is not None or evidence.numerical_rank:
+    seen = evidence.norm_2 is not None or evidence.residual is not None or evidence.numerical_rank is not None
+    if seen and not supposed:
         return enumerate_entries(kind, task, evidence, profile, limits, ready, pool=pool, only=only)
-    # what else they depend on: the algorithms that are registered, and whether torch has to be loaded
-    state = tuple(map(id, kind.algorithms)), "torch" in sys.modules
     task, evidence = replace(task, seed=0), _regardless_of_scale(evidence)
-    return list(_enumerated(kind, task, evidence, ByIdentity(profile), limits, ready, pool, only, state))
+    if limits.limited:
+        return enumerate_entries(kind, task, evidence, profile, limits, ready, pool=pool, only=only, pricing=_pricing)
+    return list(_enumerated(kind, task, evidence, ByIdentity(profile), limits, ready, pool, only, _state(kind)))
+
+
+def _state(kind: Kind) -> tuple[object, ...]:
+    """What else forecasts depend on: the algorithms that are registered, and whether torch has to be loaded."""
+    return tuple(map(id, kind.algorithms)), "torch" in sys.modules
+
+
+def _pricing(
+    kind: Kind,
+    task: Task,
+    evidence: Evidence,
+    profile: HardwareProfile,
+    ready: frozenset[str],
+    pool: Pool,
+    only: frozenset[tuple[str, str]] | None,
+) -> Sequence[Priced]:
+    return _priced(kind, task, evidence, ByIdentity(profile), ready, pool, only, _state(kind))
+
+
+@lru_cache(maxsize=128)
+def _priced(
+    kind: Kind,
+    task: Task,
+    evidence: Evidence,
+    profile: ByIdentity,
+    ready: frozenset[str],
+    pool: Pool,
+    only: frozenset[tuple[str, str]] | None,
+    state: object,
+) -> tuple[Priced, ...]:
+    return tuple(price_all(kind, task, evidence, profile.profile, ready, pool, only))
 
 
 @lru_cache(maxsize=128)

@@ -57,6 +57,17 @@ def norm(x: Array) -> float:
     return _scaled(math.sqrt(total), exponent)
 
 
+def sampled_norm(A: Array, seed: int, rows: int = 64) -> float:
+    """An estimate of ||A||_F from random rows of A : (m, n): exact where all rows are of one length, else anything."""
+    m = A.shape[0]
+    if m <= rows:
+        return norm(A)
+    i = np.random.Generator(np.random.Philox(key=seed)).integers(0, m, rows)
+    if not isinstance(A, np.ndarray):
+        i = array_api_compat.array_namespace(A).asarray(i, device=array_api_compat.device(A))
+    return math.sqrt(m / rows) * norm(A[i])
+
+
 def column_norms(A: Array) -> Array:
     """2-norms of the columns of A : (m, n), as a float64 array (n,) of A's own library."""
     xp = array_api_compat.array_namespace(A)

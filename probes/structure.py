@@ -34,6 +34,7 @@ _PAIRS = 1024  # if they agree, fewer than 0.7 % of all pairs differ, with a con
 _BEYOND_DOUBT = 100.0  # an asymmetry that a sample puts this far above the limit is not looked at more closely
 _GLANCE = 12
 _ROWS = 32
+_FARTHER = 1.3  # how much farther than some sampled rows the others may reach
 _TILE = 128  # two float64 tiles and their difference stay in the second-level cache
 _ASYMMETRY = 6.0  # ||A - A'||_F up to this many u ||A||_F is rounding: products Q D Q' and inverses have 1 to 3
 
@@ -104,7 +105,7 @@ def may_be_spd(A: Array) -> bool:
 def guess(A: Array, task: Task) -> Task:
     """The task with the structure that a few whole rows have: in microseconds, and it proves nothing.
 
-    Diagonal and triangular matrices, and those with a narrow band that is as wide in most rows; A in host memory.
+    Diagonal and triangular matrices, and those with a narrow band; A in host memory.
     """
     A, n = _host(A), task.n
     if not isinstance(A, np.ndarray) or task.structure != "general" or n < 2 or (A[n - 1, 0] != 0 and A[0, n - 1] != 0):
@@ -121,8 +122,9 @@ def guess(A: Array, task: Task) -> Task:
         return replace(task, structure=name)
     inside = (i >= lower + upper) & (i < n - lower - upper)  # rows that hold the whole band, in either order of memory
     full = np.count_nonzero(left[inside] == lower), np.count_nonzero(right[inside] == upper)
-    steady = min(full) > _ROWS // 2  # where only a few rows reach that far, others may reach farther
-    return replace(task, structure="banded", bandwidth=(lower, upper)) if steady and _narrow(lower, upper, n) else task
+    if min(full) <= _ROWS // 2:  # where only a few rows reach that far, others may reach farther
+        lower, upper = math.ceil(_FARTHER * lower), math.ceil(_FARTHER * upper)
+    return replace(task, structure="banded", bandwidth=(lower, upper)) if _narrow(lower, upper, n) else task
 
 
 def _reaches(A: Array, i: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -267,8 +269,12 @@ def _symmetry(A: Array, norm_fro: float | None, unit_roundoff: float, rng: np.ra
             return ""
         if few and asymmetry <= limit and np.count_nonzero(above) > _PAIRS // 2:
             return f"in {_PAIRS} pairs of entries"
-    if few and (pairs := _equal_rows(A, rng)):
-        return f"in {pairs} pairs of entries that are not zero"
+    if few:
+        pairs, different = _compared_rows(A, rng)
+        if different > _BEYOND_DOUBT * limit:
+            return ""
+        if pairs:
+            return f"in {pairs} pairs of entries that are not zero"
     if norm_fro is None:
         norm_fro = norm(A)
     if norm_fro == 0.0:
@@ -298,13 +304,16 @@ def _symmetry(A: Array, norm_fro: float | None, unit_roundoff: float, rng: np.ra
     return "exactly" if asymmetry == 0.0 else f"to rounding (A - A' is {asymmetry:.1g} of A)"
 
 
-def _equal_rows(A: Array, rng: np.random.Generator) -> int:
-    """How many nonzeros a few rows have, where their columns equal them and that is enough to tell; else 0."""
+def _compared_rows(A: Array, rng: np.random.Generator) -> tuple[int, float]:
+    """How many nonzeros a few rows have, where their columns equal them and that is enough to tell, else 0; and the
+    size of the difference to that of the rows."""
     i = rng.integers(0, A.shape[0], _ROWS)
-    rows = _to_numpy(A[i])
-    if np.count_nonzero(rows) < 2 * _ROWS or not np.array_equal(rows.T, _to_numpy(A[:, i])):
-        return 0
-    return int(np.count_nonzero(rows))
+    rows, columns = _to_numpy(A[i]), _to_numpy(A[:, i]).T
+    if not np.array_equal(rows, columns):
+        size = norm(rows)
+        return 0, norm((rows - columns) / size) if 0.0 < size < math.inf else 0.0
+    pairs = int(np.count_nonzero(rows))
+    return pairs if pairs >= 2 * _ROWS else 0, 0.0
 
 
 def _where_not_finite(A: Array) -> str:

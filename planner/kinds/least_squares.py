@@ -24,7 +24,6 @@ from ._base import Kind, ProbeStep, interval_or, times_power_of_two
 _SMALL_FLOPS = 1e8  # below so many an SVD takes about as long as planning
 _GRAM_AT_ONCE = 4e8  # m n min(m, n) below which the normal equations do: they show at once whether they work
 _ROWS_PER_COLUMN = 20  # below this a sample of rows costs too large a share of the Gram matrix
-_WORTH_A_LOOK, _LOOK_FROM = 40, 2e7  # rows per column, and flops, from which looking first is nearly free
 # Condition numbers (columns scaled) that people bring: a prior, where nothing has been seen of the matrix.
 UNSEEN = Interval(1e4, 1.0, 1e12)
 _GOOD, _BAD = Interval(1e3, 50.0, 2e4), Interval(1e10, 1e8, 1e14)  # what a look at the matrix may find
@@ -118,16 +117,8 @@ class LeastSquaresKind(Kind):
             return ()
         small, large = sorted((task.m, task.n))
         tiny = 4.0 * large * small**2 + 10.0 * small**3 < _SMALL_FLOPS
-        names = ["normal_equations"] * self._gram_may_do(task, A) + ["householder_qr", "svd"] * tiny
+        names = ("normal_equations", "householder_qr", "svd")[: 3 if tiny else 1]
         return [self.setting(name, task) for name in names]
-
-    @staticmethod
-    def _gram_may_do(task: Task, A: Any) -> bool:
-        """Unless a look at a few rows, where that costs next to nothing, shows that the Gram matrix is singular."""
-        if task.m < _WORTH_A_LOOK * task.n or float(task.m) * task.n**2 < _LOOK_FROM or task.n < 2:
-            return True
-        seen = sampled_rows.run(A, task, Evidence()).condition
-        return seen.median < normal_equations.limit("float64")
 
     def known(self, task: Task, evidence: Evidence) -> Evidence:
         if evidence.condition.high < math.inf or evidence.scaled_condition.high < math.inf:

@@ -374,7 +374,7 @@ def test_where_the_range_was_too_narrow_for_the_certificate_a_wider_one_follows(
     """A plateau of 100 equal singular values, rank 50: no iteration tells the 50th from the 51st, more columns do."""
     rng = np.random.default_rng(0)
     A = matrices.with_spectrum(400, 400, np.where(np.arange(400) < 100, 1.0, 1e-6), rng).A
-    problem, kind, budget = nla.LowRank(A, rank=50), kind_of("low_rank"), nla.Budget(accuracy=0.05)
+    problem, kind, budget = nla.LowRank(A, rank=50), kind_of("low_rank"), nla.Budget(accuracy=0.02)
     plan = nla.plan(problem, budget, rng=0, profile=synthetic_profile(), rigor="estimate")
     priced = [e for e in plan._entries if e.candidate.forecast is not None]
     widths = {e.candidate.label: kind.range_columns(plan.task, e.algorithm, e.options) for e in priced}

@@ -210,6 +210,30 @@ def test_a_steady_band_is_guessed(order, widths):
     assert seen.bandwidth == (widths if expected == "banded" else None)
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_band_that_is_not_as_wide_everywhere_is_guessed_wider_than_it_looks(order):
+    n, most = 600, 25
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        A = np.triu(np.tril(np.where(rng.random((n, n)) < 0.2, 1.0, 0.0), most), -most) + np.eye(n)
+        task = Task("linear_system", n, n, seed=seed)
+        seen = structure.guess(np.asarray(A, order=order), task)
+        assert seen.structure == "banded"
+        assert seen.bandwidth is not None
+        assert all(most <= width <= 1.3 * most + 1 for width in seen.bandwidth)
+
+
+def test_a_sparse_matrix_that_is_not_symmetric_is_told_by_a_few_rows(monkeypatch):
+    A = np.where(np.random.default_rng(5).random((N, N)) < 0.1, _general(), 0.0) + np.eye(N)
+    monkeypatch.setattr(structure, "norm", lambda x: np.linalg.norm(x) if x.size < A.size else pytest.fail("all read"))
+    assert structure.run(A, _task(), Evidence(), sampled=True)[1].structure == "general"
+    # what differs by rounding only is looked at in full
+    S = A + A.T
+    S[0, 1:] *= 1 + 1e-16
+    monkeypatch.undo()
+    assert structure.run(S, _task(), Evidence(), sampled=True)[1].structure == "symmetric"
+
+
 def test_nothing_is_guessed_of_what_was_declared():
     assert structure.guess(np.triu(_general()), _task(structure="symmetric")).structure == "symmetric"
 
