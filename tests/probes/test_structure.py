@@ -212,7 +212,7 @@ def test_a_steady_band_is_guessed(order, widths):
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_band_that_is_not_as_wide_everywhere_is_guessed_wider_than_it_looks(order):
-    n, most = 600, 25
+    n, most = 900, 20
     for seed in range(10):
         rng = np.random.default_rng(seed)
         A = np.triu(np.tril(np.where(rng.random((n, n)) < 0.2, 1.0, 0.0), most), -most) + np.eye(n)
@@ -229,9 +229,9 @@ def test_a_sparse_matrix_that_is_not_symmetric_is_told_by_a_few_rows(monkeypatch
     assert structure.run(A, _task(), Evidence(), sampled=True)[1].structure == "general"
     # what differs by rounding only is looked at in full
     S = A + A.T
-    S[0, 1:] *= 1 + 1e-16
+    S[0, 1:] *= 1 + 2.0**-52
     monkeypatch.undo()
-    assert structure.run(S, _task(), Evidence(), sampled=True)[1].structure == "symmetric"
+    assert structure.run(S, _task(), Evidence(), sampled=True)[1].structure in ("symmetric", "indefinite")
 
 
 def test_nothing_is_guessed_of_what_was_declared():
