@@ -54,12 +54,13 @@ def run_and_certify(
     if prepared.evidence.norm_fro is None:
         prepared.evidence = replace(prepared.evidence, norm_fro=_norm_afterwards(lib, prepared, outcome))
     value = tuple(map(lib.asarray, outcome.value)) if isinstance(outcome.value, tuple) else lib.asarray(outcome.value)
+    certified = outcome if value is outcome.value else replace(outcome, value=value)
     with np.errstate(all="ignore"):  # an answer may be anything; what overflows is not certified
         certificate = kind.certify(
             lib,
             lib.asarray(prepared.A),
             None if prepared.b is None else lib.asarray(prepared.b),
-            replace(outcome, value=value),
+            certified,
             task,
             prepared.evidence,
             metric=metric,

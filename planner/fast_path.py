@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from ..cost_models.price import Unpriced, price
@@ -46,12 +47,13 @@ def solve_at_once(kind: Kind, problem: Problem, budget: Budget, seed: int) -> So
     started = time.perf_counter()
     stated = kind.task(problem, budget.accuracy or 0.0, seed)
     task = kind.guess(stated, problem.A)
-    candidates = kind.at_once(task, problem.A)
-    if not candidates:
+    candidates = iter(kind.at_once(task, problem.A))
+    first = next(candidates, None)
+    if first is None:
         return None
-    prepared = prepare(problem, task, later=candidates[0][0].unchecked)
+    prepared = prepare(problem, task, later=first[0].unchecked)
     run = Attempts(kind, prepared, budget, problem.metric or "", started)
-    for algorithm, options in candidates:
+    for algorithm, options in chain((first,), candidates):
         if task.m * task.n >= _WORTH_ASKING and "torch" in sys.modules:
             profile = ByIdentity(machine_of(None).profile)
             options = _on_the_fastest_library(algorithm, options, replace(task, seed=0), profile)

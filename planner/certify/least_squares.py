@@ -195,7 +195,7 @@ class _Given:
                 v = lib.asarray(stream.standard_normal((n, _TEST_VECTORS)))
                 W = xp.concat([lib.matmul(V, G / s[:, None]), v - lib.matmul(V, lib.rmatmul(V, v))], axis=1)
                 return cls(R, V, s, False, G, W)
-        if bool(xp.any(xp.linalg.diagonal(R) == 0)):
+        if not float(abs(xp.linalg.diagonal(R)).min()) > 0.0:
             return None
         G = lib.asarray(stream.standard_normal((n, _TEST_VECTORS)))
         return cls(R, None, None, squared, G, lib.solve_triangular(R, G))
@@ -215,7 +215,7 @@ class _Given:
         found = (self.product * self.product).sum(0)
         lengths = (self.G * self.G).sum(0)
         gap = abs(found[:columns] + task.ridge * (self.W[:, :columns] ** 2).sum(0) - lengths)
-        if not bool(lib.xp.all(gap <= (_TOLERANCE + eta) * lengths)):
+        if not float((gap / lengths).max()) <= _TOLERANCE + eta:
             return None
         eta += 2.0 * _TOLERANCE * n  # what the tests may overlook, were it all in one direction
         if self.V is not None:
@@ -235,9 +235,8 @@ def _inverse_norm(lib: Library, R: Any) -> float:
     Exact for small n; else twice the estimate from 16 random vectors, whose mean square is below a quarter of the
     square with probability 1e-3 at most (that of chi-square with 16 degrees of freedom, where one direction decides).
     """
-    norms = column_norms(R)
-    n = R.shape[0]
-    if bool(lib.xp.any(lib.xp.linalg.diagonal(R) == 0)):
+    norms, n = column_norms(R), R.shape[0]
+    if not float(abs(lib.xp.linalg.diagonal(R)).min()) > 0.0:
         return math.inf
     if n <= _EXACT_INVERSE:
         inverse = norms[:, None] * lib.solve_triangular(R, _eye(lib, R, n))
@@ -297,15 +296,18 @@ def certify(
     g = g[:, :columns] - task.ridge * X
     norm_b = column_norms(B)
     embedding = _embedding(lib, A, task, reuse, seed, confidence, given)
-    safe = xp.where(norm_b > 0, norm_b, xp.ones_like(norm_b))
+    impossible, divisor = False, norm_b
+    if not float(norm_b.min()) > 0.0:  # for b = 0 nothing but x = 0 will do
+        impossible = bool(xp.any((column_norms(X) > 0) & ~(norm_b > 0)))
+        divisor = xp.where(norm_b > 0, norm_b, xp.inf)
 
     def worst(values: Any) -> float:
-        values = xp.where(norm_b > 0, values / safe, xp.where(column_norms(X) > 0, xp.inf, 0.0) + 0.0 * norm_b)
-        return float(xp.max(values)) if bool(xp.all(xp.isfinite(values))) else math.inf
+        largest = math.inf if impossible else float((values / divisor).max())
+        return math.inf if math.isnan(largest) else largest
 
     def measured(r: Any, g: Any) -> tuple[float, float]:
-        size = _projected_norms(lib, A, embedding, r, g, task)
-        return worst(size * (1.0 + embedding.distortion)), worst(size)
+        size = worst(_projected_norms(lib, A, embedding, r, g, task))
+        return size * (1.0 + embedding.distortion), size
 
     amplification = _amplification(embedding)
     norm_r = column_norms(r)

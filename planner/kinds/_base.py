@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,7 @@ class Kind(ABC):
         """Whether solving takes about as long as planning would, going by the shape alone."""
 
     @abstractmethod
-    def at_once(self, task: Task, A: Any) -> Sequence[tuple[Algorithm, Any]]:
+    def at_once(self, task: Task, A: Any) -> Iterable[tuple[Algorithm, Any]]:
         """What is run, in order, without planning, where that is likely to do and takes little; else empty."""
 
     def guess(self, task: Task, A: Any) -> Task:

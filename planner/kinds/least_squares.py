@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -112,13 +112,13 @@ class LeastSquaresKind(Kind):
     def small(self, task: Task) -> bool:
         return 0.0 < float(task.m) * task.n * min(task.m, task.n) <= _GRAM_AT_ONCE
 
-    def at_once(self, task: Task, A: Any) -> Sequence[tuple[Algorithm, Any]]:
+    def at_once(self, task: Task, A: Any) -> Iterable[tuple[Algorithm, Any]]:
         if not self.small(task):
             return ()
         small, large = sorted((task.m, task.n))
         tiny = 4.0 * large * small**2 + 10.0 * small**3 < _SMALL_FLOPS
         names = ("normal_equations", "householder_qr", "svd")[: 3 if tiny else 1]
-        return [self.setting(name, task) for name in names]
+        return (self.setting(name, task) for name in names)
 
     def known(self, task: Task, evidence: Evidence) -> Evidence:
         if evidence.condition.high < math.inf or evidence.scaled_condition.high < math.inf:

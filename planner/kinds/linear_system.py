@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from ._base import Kind, ProbeStep, times_power_of_two
 _SMALL_FLOPS = 4e8
 _WELL_CONDITIONED = 0.6  # how often a matrix is conditioned well enough for float32 factors
 _GOOD, _BAD = Interval(30.0, 10.0, 100.0), Interval(1e10, 1e9, math.inf)
-_WORTH_A_GUESS = 100  # order from which it matters whether A is triangular or banded
+_WORTH_A_GUESS = 200  # order from which it matters whether A is triangular or banded
 _SOLVERS = {"diagonal": "diagonal", "upper": "triangular", "lower": "triangular", "banded": "banded"}
 _WORTH_A_LOOK = 48  # order from which Cholesky saves more than looking whether A is symmetric takes
 
@@ -115,14 +115,14 @@ class LinearSystemKind(Kind):
     def guess(self, task: Task, A: Any) -> Task:
         return structure.guess(A, task) if task.n >= _WORTH_A_GUESS else task
 
-    def at_once(self, task: Task, A: Any) -> Sequence[tuple[Algorithm, Any]]:
+    def at_once(self, task: Task, A: Any) -> Iterable[tuple[Algorithm, Any]]:
         solver = _SOLVERS.get(task.structure)
         if solver is not None:
-            return [self.setting(name, task) for name in (solver, "lu")[: 1 + self.small(task)]]
+            return (self.setting(name, task) for name in (solver, "lu")[: 1 + self.small(task)])
         if not self.small(task):
             return ()
         spd = task.structure == "spd" or (task.n >= _WORTH_A_LOOK and structure.may_be_spd(A))
-        return [self.setting(name, task) for name in (("cholesky",) if spd else ()) + ("lu",)]
+        return (self.setting(name, task) for name in (("cholesky",) if spd else ()) + ("lu",))
 
     def floor(self, task: Task, evidence: Evidence) -> float:
         return task.unit_roundoff

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -84,14 +84,14 @@ class LowRankKind(Kind):
     def small(self, task: Task) -> bool:
         return self._svd_is_cheap(task) or self._worth_a_try(task)
 
-    def at_once(self, task: Task, A: Any) -> Sequence[tuple[Algorithm, Any]]:
+    def at_once(self, task: Task, A: Any) -> Iterable[tuple[Algorithm, Any]]:
         if self._svd_is_cheap(task):
             first = ("gram",) if self._gram_will_do(task) else ()
-            return [self.setting(name, task) for name in (*first, "svd")]
+            return (self.setting(name, task) for name in (*first, "svd"))
         if not self._worth_a_try(task):
             return ()
         second = task.rank is None and task.m * task.n <= _GRAM_AFTERWARDS and self._gram_will_do(task)
-        return [self.setting(name, task) for name in ("block_krylov", "gram")[: 1 + second]]
+        return (self.setting(name, task) for name in ("block_krylov", "gram")[: 1 + second])
 
     @staticmethod
     def _svd_is_cheap(task: Task) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -128,24 +129,31 @@ def scaled_condition(lib: Library, R: Array, scale: Array) -> float:
     Within a factor of about two, from below before a correction of 1.5 (Kuczynski and Wozniakowski 1992, as in
     `_sketched.extreme_singular_values`, which is sharper and costs more).
     """
-    xp, n = lib.xp, R.shape[0]
-    if not bool(xp.all(scale > 0.0)) or not bool(xp.all(xp.linalg.diagonal(R) != 0.0)):
+    n = R.shape[0]
+    if not float(scale.min()) > 0.0 or not float(abs(lib.xp.linalg.diagonal(R)).min()) > 0.0:
         return math.inf
-    start = np.random.Generator(np.random.Philox(key=n)).standard_normal(n)
-    v = lib.asarray(start / np.linalg.norm(start), str(R.dtype).rpartition(".")[2])
+    v = w = lib.asarray(_start(n), str(R.dtype).rpartition(".")[2])
     inverse = largest = 0.0
-    w = v
     for _ in range(_POWER_STEPS):
         w = lib.rmatmul(R, lib.matmul(R, w / scale)) / scale
-        largest = float(xp.sqrt(xp.sum(w * w)))
+        largest = float((w * w).sum()) ** 0.5
         w = w / largest
     for _ in range(_INVERSE_STEPS):
         v = scale * lib.solve_triangular(R, lib.solve_triangular(R, scale * v, transpose=True))
-        inverse = float(xp.sqrt(xp.sum(v * v)))
+        inverse = float((v * v).sum()) ** 0.5
         if not 0.0 < inverse < math.inf:
             return math.inf
         v = v / inverse
     return max(1.0, 1.5 * math.sqrt(largest * inverse))
+
+
+@lru_cache(maxsize=16)
+def _start(n: int) -> np.ndarray:
+    """A unit vector (n,) with nothing special about it; not to be changed."""
+    start = np.random.Generator(np.random.Philox(key=n)).standard_normal(n)
+    start /= np.linalg.norm(start)
+    start.flags.writeable = False
+    return start
 
 
 # -- counting --------------------------------------------------------------------------------------------------------

@@ -175,7 +175,7 @@ def _cholesky(lib: Library, G: Array, task: Task, dtype: str) -> tuple[Array, fl
     except Breakdown as failure:
         raise Breakdown(str(failure), condition=_above(dtype)) from failure
     d, g = lib.xp.linalg.diagonal(R), lib.xp.linalg.diagonal(G)
-    least = float(lib.xp.min(d * d / g))
+    least = float((d * d / g).min())
     if not least > LOST * UNIT_ROUNDOFF[dtype]:
         raise Breakdown(
             f"the Gram matrix is singular to working accuracy: a Cholesky pivot is {least:.1g} of its diagonal entry",
@@ -189,7 +189,7 @@ def _corrections(lib: Library, R: Array, x: Array, b: Array, task: Task, options
 
     Raises Breakdown.
     """
-    scale = lib.xp.sqrt(lib.xp.sum(R * R, axis=0))
+    scale = (R * R).sum(0) ** 0.5
     condition = scaled_condition(lib, R, scale)
     if options.corrections is not None:
         return condition, options.corrections
@@ -198,12 +198,15 @@ def _corrections(lib: Library, R: Array, x: Array, b: Array, task: Task, options
             f"the condition number is about {condition:.1g}, and its square does not fit in {options.dtype}",
             condition=_above(options.dtype),  # rounding of the Gram matrix hides how far above
         )
-    norm_b = column_norms(b[:, None] if b.ndim == 1 else b)
-    moved = scale if x.ndim == 1 else scale[:, None]
-    moved = lib.xp.sqrt(lib.xp.sum((moved * x) ** 2, axis=0))  # for wide A ||D y||: y is what is computed first
-    size = float(lib.xp.max(moved / lib.xp.where(norm_b > 0.0, norm_b, 1.0)))
+    moved = (scale if x.ndim == 1 else scale[:, None]) * x  # for wide A ||D y||: y is what is computed first
+    moved = (moved * moved).sum(0) ** 0.5
+    if b.ndim == 1:
+        size = float(moved) / (math.sqrt(lib.sum_of_squares(b)) or 1.0)
+    else:
+        norms_b = column_norms(b)
+        size = float((moved / lib.xp.where(norms_b > 0.0, norms_b, 1.0)).max())
     if task.m < task.n:  # ||D y|| stands for ||A'y|| = ||x|| in units of ||b||: in the metric it counts times ||A||
-        size *= float(lib.xp.max(scale))
+        size *= float(scale.max())
     return condition, corrections_for(condition, size, PESSIMISM, task.target, options.dtype)
 
 

@@ -53,6 +53,9 @@ TEST_VECTORS = 12
 STEPS = 2  # t: 2 t + 1 products with E
 _SEED = 0xD1B54A32D192ED03  # apart from every seed that the algorithms use
 DELTAS = 8
+# How often the first bounds are not enough where the target is at least the second and the range as many times the rank
+# as the third; small operations of either part.
+_DEEP, _MODEST, _WIDE, _SMALL_OPERATIONS = 0.35, 0.02, 1.6, 300.0
 _PARTS = np.array([0.015, 0.05, 0.12, 0.3, 1.0])
 _CUTS = np.concatenate([np.linspace(0.4, 0.95, 12), np.linspace(0.97, 1.05, 9), np.linspace(1.1, 1.6, 6)])
 
@@ -186,6 +189,7 @@ def gram_work(task: Task, backend: str) -> Work:
         k("gemm", n, r, m),
         k("gemm", n, r, n, count=2),
         k("syrk", n, n),
+        k("gemm", r, r, r, count=_SMALL_OPERATIONS),
     )
     return Work(calls, shared.entries("float64", 3 * n * n + (m + 4 * n) * r))
 
@@ -202,7 +206,8 @@ def work(task: Task, columns: int, backend: str, steps: int = STEPS) -> Work:
     """
     m, n = shared.shape(task)
     l, r = columns, min(TEST_VECTORS, n)
-    k = Calls(backend, task.dtype)
+    k, double = Calls(backend, task.dtype), Calls(backend, "float64")
+    deep = _DEEP if task.target >= _MODEST and l >= _WIDE * (task.rank or 0) else 1.0
     calls = (
         *shared.means_calls(k, task),
         KernelCall("randn", (n, r), task.dtype, "numpy"),
@@ -210,13 +215,15 @@ def work(task: Task, columns: int, backend: str, steps: int = STEPS) -> Work:
         k("gemm", l, l, n),
         k("gemm", l, l, m, count=2),
         k("gemm", m, l, l),
-        k("gemm", n, r, m, count=steps),
-        k("gemm", m, r, n, count=steps),
-        k("gemm", l, r, m, count=2 * steps + 1),
-        k("gemm", m, r, l, count=2 * steps + 1),
-        Calls(backend, "float64")("qr", m, r, count=3 * steps + 1),
-        # their values alone; in one case of four the bound on their sum is not enough
-        Calls(backend, "float64")("syevd", l, count=0.6 * (1.0 + 0.25 * (DELTAS + len(_PARTS)))),
+        double("qr", m, r),
+        double("syevd", l, count=0.6),  # their values alone
+        k("gemm", r, r, r, count=_SMALL_OPERATIONS * (1.0 + deep)),
+        k("gemm", n, r, m, count=steps * deep),
+        k("gemm", m, r, n, count=steps * deep),
+        k("gemm", l, r, m, count=(2 * steps + 1) * deep),
+        k("gemm", m, r, l, count=(2 * steps + 1) * deep),
+        double("qr", m, r, count=3 * steps * deep),
+        double("syevd", l, count=0.6 * (DELTAS + len(_PARTS)) * deep),
     )
     held = shared.entries(task.dtype, (n + m) * (l + r), 2 * m * l, n * l, 4 * (m + n) * r)
     return Work(calls, 1.03 * held + shared.entries("float64", (2 * (DELTAS + len(_PARTS)) + 8) * l * l) + 300_000)

@@ -393,7 +393,7 @@ def test_no_right_hand_side():
 
 
 def at_once(task: Task, A=None) -> list[str]:
-    found = kind_of(task.kind).at_once(task, A)
+    found = list(kind_of(task.kind).at_once(task, A))
     assert all(options.dtype == task.dtype for _, options in found)
     assert all(options.backend == "scipy" for _, options in found)
     return [algorithm.name for algorithm, _ in found]
