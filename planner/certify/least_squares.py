@@ -307,7 +307,7 @@ def certify(
 
     def measured(r: Any, g: Any) -> tuple[float, float]:
         size = worst(_projected_norms(lib, A, embedding, r, g, task))
-        return size * (1.0 + embedding.distortion), size
+        return size * (1.0 + embedding.distortion) if math.isfinite(embedding.distortion) else math.inf, size
 
     amplification = _amplification(embedding)
     norm_r = column_norms(r)

@@ -346,3 +346,22 @@ class Counted(range_basis.Products):
     def rmatmul(self, Y: Any) -> Any:
         self.count[0] += 1
         return super().rmatmul(Y)
+
+
+@pytest.mark.parametrize("name", ["scipy", "torch"])
+def test_a_residual_that_cancellation_has_eaten_is_estimated_in_the_same_library(name, monkeypatch):
+    """Leave-one-out needs a small triangular solve; through scipy.linalg it would wake the threads of another pool."""
+    import scipy.linalg
+
+    monkeypatch.setattr(scipy.linalg, "solve_triangular", lambda *a, **k: pytest.fail("another library was called"))
+    rng = np.random.default_rng(8)
+    U, V = (np.linalg.qr(rng.standard_normal((N, 60)))[0] for _ in range(2))
+    s = 10.0 ** -np.arange(0.0, 9.0, 0.15)
+    A = (U * s) @ V.T
+    ratios = []
+    for seed in range(20):
+        products = range_basis.products(A, name)
+        found = range_basis.find(products, 52, seed, float(np.linalg.norm(s)))
+        Q = np.asarray(products.lib.to_numpy(found.Q))
+        ratios.append(found.residual_energy / float(np.linalg.norm(A - Q @ (Q.T @ A)) ** 2))
+    assert 0.5 < np.median(ratios) < 2.0
