@@ -327,13 +327,7 @@ def _ordered(entries: list[Entry], limits: Limits) -> list[Entry]:
 
 def only_accuracy_speaks_against(candidate: Candidate, limits: Limits) -> bool:
     """Whether trying it anyway breaks no hard promise: forecasts of error are cautious, and certificates decide."""
-    forecast = candidate.forecast
-    return (
-        forecast is not None
-        and (limits.memory is None or forecast.bytes.high <= limits.memory)
-        and (limits.latency is None or forecast.seconds.median <= limits.latency)
-        and (limits.energy is None or forecast.joules.median <= limits.energy)
-    )
+    return candidate.forecast is not None and not _speaks_against(candidate.forecast, 0.0, 0.0, limits)
 
 
 def frontier(entries: list[Entry]) -> list[Candidate]:

@@ -55,7 +55,7 @@ _SEED = 0xD1B54A32D192ED03  # apart from every seed that the algorithms use
 DELTAS = 8
 # How often the first bounds are not enough where the target is at least the second and the range as many times the rank
 # as the third; small operations of either part.
-_DEEP, _MODEST, _WIDE, _SMALL_OPERATIONS = 0.35, 0.02, 1.6, 300.0
+_DEEP, _MODEST, _WIDE, _SMALL_OPERATIONS = 0.35, 0.02, 2.0, 300.0
 _PARTS = np.array([0.015, 0.05, 0.12, 0.3, 1.0])
 _CUTS = np.concatenate([np.linspace(0.4, 0.95, 12), np.linspace(0.97, 1.05, 9), np.linspace(1.1, 1.6, 6)])
 

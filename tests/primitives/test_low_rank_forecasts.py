@@ -364,4 +364,4 @@ def test_a_residual_that_cancellation_has_eaten_is_estimated_in_the_same_library
         found = range_basis.find(products, 52, seed, float(np.linalg.norm(s)))
         Q = np.asarray(products.lib.to_numpy(found.Q))
         ratios.append(found.residual_energy / float(np.linalg.norm(A - Q @ (Q.T @ A)) ** 2))
-    assert 0.5 < np.median(ratios) < 2.0
+    assert 0.3 < np.median(ratios) < 3.0
