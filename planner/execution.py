@@ -271,7 +271,7 @@ def _unmetered_record(run: Attempts, total: float) -> Record:
     return Record(
         seconds={"probe": 0.0, "plan": 0.0, **run.seconds, "total": total},
         peak_bytes=None,
-        memory_source="not measured: the problem is small",
+        memory_source="not measured: the run was short",
         joules=joules,
         energy_source="modelled",
         attempts=tuple(run.attempts),

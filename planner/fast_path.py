@@ -30,7 +30,6 @@ from .prepare import prepare
 from .problems import Problem
 from .solution import LowRankFactors, Record, Solution
 
-_SHORTEST_LATENCY = 0.05  # several times what anything that runs at once takes [s]
 _WORTH_ASKING = 150_000  # entries of A from which one library may be much faster than another
 _KEEP = 0.9  # by so much another one must be forecast to be faster: waking its threads costs time
 _DECLARED = (None, "general", "spd", "symmetric")
@@ -40,12 +39,12 @@ def solve_at_once(kind: Kind, problem: Problem, budget: Budget, seed: int) -> So
     """The answer with its certificate, or what was tried in vain; None if planning is to decide from the start."""
     if budget.memory is not None or budget.energy is not None or budget.minimize != "latency":
         return None
-    if budget.latency is not None and budget.latency < _SHORTEST_LATENCY:
-        return None
     if getattr(problem, "assume", None) not in _DECLARED:
         return None
     started = time.perf_counter()
     stated = kind.task(problem, budget.accuracy or 0.0, seed)
+    if budget.latency is not None and budget.latency < kind.longest_at_once(stated):
+        return None
     task = kind.guess(stated, problem.A)
     candidates = iter(kind.at_once(task, problem.A))
     first = next(candidates, None)
@@ -54,6 +53,8 @@ def solve_at_once(kind: Kind, problem: Problem, budget: Budget, seed: int) -> So
     prepared = prepare(problem, task, later=first[0].unchecked)
     run = Attempts(kind, prepared, budget, problem.metric or "", started)
     for algorithm, options in chain((first,), candidates):
+        if run.tried and budget.latency is not None:  # planning knows what still fits
+            break
         if task.m * task.n >= _WORTH_ASKING and "torch" in sys.modules:
             profile = ByIdentity(machine_of(None).profile)
             options = _on_the_fastest_library(algorithm, options, replace(task, seed=0), profile)
@@ -88,7 +89,7 @@ def _plan_afterwards(run: Attempts, problem: Problem) -> Plan:
     entries = enumerate_entries(kind, task, evidence, machine.profile, limits)
     entries.sort(key=lambda e: e.candidate.label != entry.candidate.label)
     guessed = task.structure != kind.task(problem, 0.0, 0).structure
-    seen, why = "nothing was probed: it would take about as long as solving", "the problem is small"
+    seen, why = "nothing was probed: trying takes about as long", "trying beats planning here"
     if guessed:
         seen = f"a few rows make A look {task.structure}, and the certificate has read all of it"
         why = f"A looked {task.structure}"

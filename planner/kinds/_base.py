@@ -84,6 +84,10 @@ class Kind(ABC):
     def at_once(self, task: Task, A: Any) -> Iterable[tuple[Algorithm, Any]]:
         """What is run, in order, without planning, where that is likely to do and takes little; else empty."""
 
+    def longest_at_once(self, task: Task) -> float:
+        """Several times what anything that runs `at_once` takes [s]: a shorter latency is left to planning."""
+        return 0.05
+
     def guess(self, task: Task, A: Any) -> Task:
         """The task as a glance at A makes it look: for what runs `at_once`, whose certificate does not rely on it."""
         return task

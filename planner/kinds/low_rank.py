@@ -20,7 +20,7 @@ from ._base import Kind, ProbeStep, times_power_of_two
 
 _SMALL_FLOPS = 2e8
 _KRYLOV_AT_ONCE = 1e7  # entries up to which planning takes a good part of what a space of small rank takes
-_GRAM_AFTERWARDS = 1.2e6  # entries up to which the Gram matrix follows where such a space was not enough
+_SMALL_ENTRIES = 1.2e6  # entries up to which such a space takes little, and the Gram matrix follows where it fails
 _RESOLVED = {
     "float64": 1e-6,
     "float32": 1e-3,
@@ -82,7 +82,7 @@ class LowRankKind(Kind):
         return f"low rank ({what}) of {task.m} x {task.n}{center}, {task.dtype} ({task.library})"
 
     def small(self, task: Task) -> bool:
-        return self._svd_is_cheap(task) or self._worth_a_try(task)
+        return self._svd_is_cheap(task) or (self._worth_a_try(task) and task.m * task.n <= _SMALL_ENTRIES)
 
     def at_once(self, task: Task, A: Any) -> Iterable[tuple[Algorithm, Any]]:
         if self._svd_is_cheap(task):
@@ -90,8 +90,11 @@ class LowRankKind(Kind):
             return (self.setting(name, task) for name in (*first, "svd"))
         if not self._worth_a_try(task):
             return ()
-        second = task.rank is None and task.m * task.n <= _GRAM_AFTERWARDS and self._gram_will_do(task)
+        second = task.rank is None and task.m * task.n <= _SMALL_ENTRIES and self._gram_will_do(task)
         return (self.setting(name, task) for name in ("block_krylov", "gram")[: 1 + second])
+
+    def longest_at_once(self, task: Task) -> float:
+        return 0.05 * max(1.0, task.m * task.n / 1e6)
 
     @staticmethod
     def _svd_is_cheap(task: Task) -> bool:

@@ -255,6 +255,30 @@ def test_a_problem_too_ill_conditioned_for_the_gram_matrix_falls_to_the_next_at_
     assert "Householder QR ran at once" in " ".join(solution.plan.notes)
 
 
+def test_with_a_latency_what_follows_a_failure_is_planned(calls):
+    A = matrices.with_spectrum(60, 8, spectra.geometric(8, 1e10), np.random.default_rng(3)).A
+    solution = nla.solve(nla.LeastSquares(A, np.ones(60)), nla.Budget(latency="1 s"), rng=0)
+    assert calls == [1]
+    assert solution.certificate.satisfied
+    assert _tried(solution)[0] == "normal_equations"
+    assert len(_tried(solution)) >= 2
+
+
+def test_a_short_latency_is_left_to_planning_where_what_runs_at_once_may_take_longer(calls):
+    kind = kind_of("low_rank")
+    small, large = (Task("low_rank", n, n, nrhs=0, target=0.1) for n in (500, 3000))
+    assert at_once(small)[0] == at_once(large)[0] == "block_krylov"
+    assert kind.longest_at_once(small) == 0.05
+    assert kind.longest_at_once(large) == pytest.approx(0.45)
+    rng = np.random.default_rng(0)
+    A = matrices.with_spectrum(1500, 1000, np.arange(1.0, 1001.0) ** -1.5, rng).A
+    for latency, planned in ((0.06, [1]), (10.0, [])):
+        calls.clear()
+        budget = nla.Budget(accuracy=0.3, latency=latency, on_infeasible="best_effort")
+        assert nla.solve(nla.LowRank(A), budget, rng=0).certificate.satisfied
+        assert calls == planned
+
+
 @pytest.mark.parametrize("matrix", ["definite", "indefinite", "general"])
 def test_cholesky_goes_first_where_a_glance_says_that_the_matrix_may_be_definite(matrix, calls):
     G = {
