@@ -22,6 +22,7 @@ from ..problems import LeastSquares, Problem
 from ._base import Kind, ProbeStep, interval_or, times_power_of_two
 
 _SMALL_FLOPS = 1e8  # below so many an SVD takes about as long as planning
+_SQUARISH, _MORE_FLOPS = 8, 4e8  # up to so many rows per column sketches save nothing, and a probe factors A itself
 _GRAM_AT_ONCE = 4e8  # m n min(m, n) below which the normal equations do: they show at once whether they work
 _ROWS_PER_COLUMN = 20  # below this a sample of rows costs too large a share of the Gram matrix
 # Condition numbers (columns scaled) that people bring: a prior, where nothing has been seen of the matrix.
@@ -116,7 +117,8 @@ class LeastSquaresKind(Kind):
         if not self.small(task):
             return ()
         small, large = sorted((task.m, task.n))
-        tiny = 4.0 * large * small**2 + 10.0 * small**3 < _SMALL_FLOPS
+        few = _MORE_FLOPS if large < _SQUARISH * small else _SMALL_FLOPS
+        tiny = 4.0 * large * small**2 + 10.0 * small**3 < few
         names = ("normal_equations", "householder_qr", "svd")[: 3 if tiny else 1]
         return (self.setting(name, task) for name in names)
 
