@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from ..cost_models.corrections import correction_of
 from ..cost_models.forecast import Forecast, forecast
@@ -92,21 +92,6 @@ class Priced:
     margin: float
 
 
-class Pricing(Protocol):
-    """Prices what a kind has for a task; `price_all`, or what remembers its results."""
-
-    def __call__(
-        self,
-        kind: Kind,
-        task: Task,
-        evidence: Evidence,
-        profile: HardwareProfile,
-        ready: frozenset[str],
-        pool: Pool,
-        only: frozenset[tuple[str, str]] | None,
-    ) -> Sequence[Priced]: ...
-
-
 def enumerate_entries(
     kind: Kind,
     task: Task,
@@ -117,7 +102,7 @@ def enumerate_entries(
     corrections: Mapping[str, float] | None = None,
     pool: Pool = ASLEEP,
     only: frozenset[tuple[str, str]] | None = None,
-    pricing: Pricing | None = None,
+    pricing: Callable[[Task], Sequence[Priced]] | None = None,
 ) -> list[Entry]:
     """All candidates, judged; the feasible ones first, by expected cost.
 
@@ -131,13 +116,12 @@ def enumerate_entries(
         Whose threads the probes left awake.
     only : set of (algorithm, backend), optional
         What to look at, where not all.
-    pricing : Pricing
-        Default `price_all`.
+    pricing : callable, optional
+        What remembers the result of `price_all`, for a task; it is called otherwise.
     """
-    pricing = pricing or price_all
 
     def judged(task: Task) -> list[Entry]:
-        found = pricing(kind, task, evidence, profile, ready, pool, only)
+        found = pricing(task) if pricing else price_all(kind, task, evidence, profile, ready, pool, only)
         return _judged(kind, found, profile, limits, corrections)
 
     entries = judged(task)

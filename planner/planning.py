@@ -432,26 +432,19 @@ def _remembered(
     if seen and not supposed:
         return enumerate_entries(kind, task, evidence, profile, limits, ready, pool=pool, only=only)
     task, evidence = replace(task, seed=0), _regardless_of_scale(evidence)
+    key, state = ByIdentity(profile), _state(kind)
     if limits.limited:
-        return enumerate_entries(kind, task, evidence, profile, limits, ready, pool=pool, only=only, pricing=_pricing)
-    return list(_enumerated(kind, task, evidence, ByIdentity(profile), limits, ready, pool, only, _state(kind)))
+
+        def pricing(task: Task) -> Sequence[Priced]:
+            return _priced(kind, task, evidence, key, ready, pool, only, state)
+
+        return enumerate_entries(kind, task, evidence, profile, limits, ready, pricing=pricing)
+    return list(_enumerated(kind, task, evidence, key, limits, ready, pool, only, state))
 
 
 def _state(kind: Kind) -> tuple[object, ...]:
     """What else forecasts depend on: the algorithms that are registered, and whether torch has to be loaded."""
     return tuple(map(id, kind.algorithms)), "torch" in sys.modules
-
-
-def _pricing(
-    kind: Kind,
-    task: Task,
-    evidence: Evidence,
-    profile: HardwareProfile,
-    ready: frozenset[str],
-    pool: Pool,
-    only: frozenset[tuple[str, str]] | None,
-) -> Sequence[Priced]:
-    return _priced(kind, task, evidence, ByIdentity(profile), ready, pool, only, _state(kind))
 
 
 @lru_cache(maxsize=128)
