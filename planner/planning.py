@@ -49,7 +49,6 @@ from .problems import Problem
 RIGOR = ("estimate", "probe", "race", "exhaustive")
 _CLOSE = 1.25
 _GLANCE_AT_NORM = 1.5  # how much larger than it looks from a few rows the norm is taken to be
-_THIN_CALLS = 700  # what Python adds to a probe, in thin kernel calls: 350 to 850 were measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,7 +393,7 @@ def _worth(
         priced = price(work, profile, pool=prepared.pool)
     except Unpriced:
         return False
-    cost = priced.seconds.median + _THIN_CALLS * profile.python_overhead_seconds
+    cost = priced.seconds.median + step.thin_calls * profile.python_overhead_seconds
     if limits.memory is not None and work.peak_bytes > limits.memory:
         return False
     if limits.latency is not None and cost > limits.latency:

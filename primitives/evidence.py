@@ -47,6 +47,8 @@ class Evidence:
     small_fraction : float or None
         Linear systems: fraction of the singular-value distribution found below 1e-6 sigma_1 (stochastic
         Golub-Kahan quadrature).
+    underflows : bool
+        Linear systems: whether elimination in float32 is likely to meet subnormal numbers.
     findings : tuple of Finding
         The same in sentences, with the price of each probe.
     """
@@ -62,4 +64,5 @@ class Evidence:
     singular_values: tuple[float, ...] = ()
     tail_energy: float | None = None
     small_fraction: float | None = None
+    underflows: bool = False
     findings: tuple[Finding, ...] = ()

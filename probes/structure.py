@@ -7,8 +7,10 @@ pairs of entries speak for a dense matrix. Symmetry up to rounding counts, becau
 seldom has equal bits on both sides, and replacing one triangle by the other then changes A by less than a
 factorization does.
 
-Whether a symmetric matrix is positive definite is settled by Cholesky alone; a diagonal entry that is not positive
-settles that it is not.
+Whether a symmetric matrix is positive definite is settled by Cholesky alone. That it is not, a diagonal entry that is
+not positive settles, or a principal submatrix whose Cholesky factorization fails (its eigenvalues interlace those of A:
+Horn and Johnson, Matrix Analysis (2013), theorem 4.3.17): a few random rows and columns of an indefinite matrix are
+most often indefinite too, unless its diagonal dominates.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ _PAIRS = 1024  # if they agree, fewer than 0.7 % of all pairs differ, with a con
 _BEYOND_DOUBT = 100.0  # an asymmetry that a sample puts this far above the limit is not looked at more closely
 _GLANCE = 12
 _ROWS = 32
+_MINOR = 48  # order of the principal submatrix that is factored; LAPACK wakes no threads for one so small
 _FARTHER = 1.3  # how much farther than some sampled rows the others may reach
 _TILE = 128  # two float64 tiles and their difference stay in the second-level cache
 _ASYMMETRY = 6.0  # ||A - A'||_F up to this many u ||A||_F is rounding: products Q D Q' and inverses have 1 to 3
@@ -93,13 +96,30 @@ def run(A: Array, task: Task, evidence: Evidence, *, sampled: bool = False) -> t
 
 
 def may_be_spd(A: Array) -> bool:
-    """Whether a few entries look symmetric and the diagonal is positive: in microseconds, and it proves nothing."""
+    """Whether a few entries look symmetric, the diagonal is positive and so is a principal submatrix: in microseconds.
+
+    It proves nothing.
+    """
     A = _host(A)
     if not isinstance(A, np.ndarray) or A.shape[0] == 0:
         return False
     row, column = A[0, 1:_GLANCE], A[1:_GLANCE, 0]
     equal = np.abs(row - column) <= _ASYMMETRY * 2.0**-20 * np.abs(row)  # loose: rounding of float32
-    return bool(equal.all() and (A.diagonal() > 0).all())
+    return bool(equal.all() and (A.diagonal() > 0).all()) and not _indefinite_minor(A, np.random.default_rng(0))
+
+
+def _indefinite_minor(A: Array, rng: np.random.Generator) -> bool:
+    """Whether the Cholesky factorization of a random principal submatrix fails; False where it would be all of A."""
+    n = A.shape[0]
+    if n < 2 * _MINOR:
+        return False
+    i = rng.choice(n, _MINOR, replace=False)
+    minor = _entries(A, i[:, None], i[None, :]).astype(np.float64)
+    try:
+        np.linalg.cholesky(minor)
+    except np.linalg.LinAlgError:
+        return True
+    return False
 
 
 def guess(A: Array, task: Task) -> Task:
@@ -171,7 +191,7 @@ def _structure(
         few = sampled and declared not in SYMMETRIC and not narrow
         how = _symmetry(A, norm_fro, task.unit_roundoff, rng, few)
         if how:
-            return _symmetric(A, how, declared, narrow, (lower, upper))
+            return _symmetric(A, how, declared, narrow, (lower, upper), rng)
         if declared in SYMMETRIC:
             sentence = f"A was declared {declared}, but A and A' differ by more than rounding"
             return declared, None, sentence, True
@@ -181,7 +201,7 @@ def _structure(
 
 
 def _symmetric(
-    A: Array, how: str, declared: str, narrow: bool, bandwidth: tuple[int, int]
+    A: Array, how: str, declared: str, narrow: bool, bandwidth: tuple[int, int], rng: np.random.Generator
 ) -> tuple[str, tuple[int, int] | None, str, bool]:
     diagonal = _to_numpy(A.diagonal())
     bad = np.flatnonzero(~(diagonal > 0.0))
@@ -194,6 +214,9 @@ def _symmetric(
             return "indefinite", None, f"A is symmetric {how}; {why}", False
     if narrow:
         return "banded", bandwidth, f"A is symmetric {how} and banded: {bandwidth[0]} diagonals on either side", False
+    if declared != "spd" and _indefinite_minor(A, rng):
+        why = f"a principal submatrix of order {_MINOR} is not positive definite, and so neither is A"
+        return "indefinite", None, f"A is symmetric {how} with a positive diagonal, but {why}", False
     name = "spd" if declared == "spd" else "symmetric"
     return name, None, f"A is symmetric {how} with a positive diagonal", False
 

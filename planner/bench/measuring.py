@@ -3,7 +3,8 @@
 All in turn in one process, after a pause that lets the threads of the call before fall asleep; medians. The time of
 `solve` holds everything (probes, planning, run, certificate); that of a candidate only its run and certificate. It is
 given what the probes found, but nothing that they computed: the virtual best that regret is measured against pays for
-no search, and gets no work done for it.
+no search, and gets no work done for it. The fastest of a dozen noisy medians is the luckiest as well as the best, so
+once it is known which it is, it is timed again, in turn with `solve`.
 """
 
 from __future__ import annotations
@@ -19,17 +20,19 @@ from ...primitives.algorithm import Breakdown
 from ...profiles.errors import CertificationFailed, InfeasibleBudget
 from .. import solve
 from ..attempts import run_and_certify
+from ..candidates import Entry
+from ..certificate import Certificate
 from ..kinds import kind_of
 from ..planning import all_candidates, machine_of
 from ..plans import Candidate, Plan
 from ..problems import Problem
+from ..solution import Solution
 from .baselines import baseline
 from .suite import Instance
 from .truth import true_error
 
 PAUSE = 0.12  # idle threads of a BLAS spin for some tens of milliseconds [s]
-SHORT = 0.01  # a call that takes less is made three times more at once, and their median counts [s]
-STALL = 0.03  # what takes up to this long may be a short call whose threads were slow to wake: it is made again [s]
+SHORT = 0.01  # where `solve` takes less, every call is made three times more at once, and their median counts [s]
 HOPELESS = 6.0  # a candidate forecast to take this many times what `solve` took is not run
 SURPRISE = 3.0  # a first call that takes this many times its forecast may have compiled something: it does not count
 CONTENDER = 1.5  # only what comes within this factor of the fastest is timed more than once
@@ -39,13 +42,15 @@ CONTENDER = 1.5  # only what comes within this factor of the fastest is timed mo
 class Timed:
     """A candidate: label, name of its algorithm, forecast and measured seconds of run and certificate.
 
-    `seconds` is None where it broke down, was not certified, or was not run.
+    `seconds` is None where it broke down, was not certified, or was not run; `again` says that it was the fastest and
+    that its seconds were measured after that was known.
     """
 
     label: str
     algorithm: str
     forecast: float
     seconds: float | None
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +142,14 @@ class Row:
 
         None where no accuracy was asked for: what is fastest is not best then.
         """
-        if self.target <= 0.0:
-            return None
-        return min((c.seconds for c in self.candidates if c.seconds is not None), default=None)
+        return self.fastest.seconds if self.fastest is not None and self.target > 0.0 else None
+
+    @property
+    def fastest(self) -> Timed | None:
+        """The candidate that was found to be the fastest, and was timed again then; in older files the fastest."""
+        known = [c for c in self.candidates if c.seconds is not None]
+        again = [c for c in known if c.again]
+        return min(again or known, key=lambda c: c.seconds or 0.0, default=None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -172,26 +182,32 @@ def measure(instance: Instance, rounds: int = 3, *, race: bool = True) -> Row:
     problem = instance.problem()
     default, call = baseline(problem)
     call()
-    theirs = [_timed(call)[0]]
     budget = instance.budget
     common = {
         "name": instance.name, "family": instance.family, "tags": dict(instance.tags), "default": default,
         "features": features(problem), "target": budget.accuracy or 0.0, "latency": budget.latency,
         "memory": budget.memory, "energy": budget.energy,
     }  # fmt: skip
+
+    def own() -> Solution:
+        return solve(problem, budget, rng=0)
+
     try:
         with contextlib.suppress(InfeasibleBudget, CertificationFailed):  # a latency may not allow for warming up
-            solve(problem, instance.budget, rng=0)
-        ours = []
+            own()
+        short = is_short(own)
+        theirs, ours = [timed(call, short)[0]], []
         for _ in range(rounds):
-            ours.append(_timed(lambda: solve(problem, instance.budget, rng=0)))
-            theirs.append(_timed(call)[0])
+            ours.append(timed(own, short))
+            theirs.append(timed(call, short)[0])
+        raced, more = _race(problem, ours[-1][1].plan, ours[-1][0], rounds, own, short) if race else ({}, [])
+        ours += more
     except (InfeasibleBudget, CertificationFailed) as refusal:
-        seconds = median(theirs)
+        seconds = median(timed(call, is_short(call))[0] for _ in range(rounds))
         note = f"{type(refusal).__name__}: {refusal}"[:300]
         return Row(**common, chosen="", status="refused", seconds=seconds, default_seconds=seconds, note=note)
     ours.sort(key=lambda run: run[0])
-    seconds, solution = ours[(len(ours) - 1) // 2]
+    seconds, (_, solution) = median(taken for taken, _ in ours), ours[(len(ours) - 1) // 2]
     record, made = solution.record, solution.plan
     true = true_error(problem, solution.value, budget.accuracy or solution.certificate.bound)
     planned = not any(finding.probe == "none" for finding in made.evidence.findings)
@@ -213,7 +229,7 @@ def measure(instance: Instance, rounds: int = 3, *, race: bool = True) -> Row:
         likely_bytes=None if forecast is None else forecast.bytes.median,
         slowest=ours[-1][0],
         joules=record.joules,
-        **(_race(problem, made, seconds, rounds) if race else {}),
+        **raced,
     )
 
 
@@ -233,10 +249,16 @@ def _raced(candidate: Candidate, seconds: float) -> bool:
     return candidate.feasible and forecast is not None and forecast.seconds.median < HOPELESS * seconds
 
 
-def _race(problem: Problem, made: Plan, seconds: float, rounds: int) -> dict[str, Any]:
+_Runs = list[tuple[float, Solution]]
+
+
+def _race(
+    problem: Problem, made: Plan, seconds: float, rounds: int, own: Callable[[], Solution], short: bool
+) -> tuple[dict[str, Any], _Runs]:
     """Every candidate that is feasible once all probes have run, and what `solve` chose; run and certified.
 
-    Those that can be priced and are not worth running are named apart.
+    Those that can be priced and are not worth running are named apart. The fastest is timed again at the end, in turn
+    with `own`, a call of `solve`, whose runs are returned as well.
     """
     kind, budget = kind_of(made.task.kind), made.budget
     prepared, known = all_candidates(problem, budget, machine_of(None).profile, made.task.seed)
@@ -249,6 +271,13 @@ def _race(problem: Problem, made: Plan, seconds: float, rounds: int) -> dict[str
         for e in known
         if e.candidate.forecast is not None and e.candidate.label not in chosen
     )
+
+    def run(entry: Entry) -> tuple[float, Certificate]:
+        _, (_, certificate, ran, certified) = timed(
+            lambda: run_and_certify(kind, prepared, entry, made.metric, budget.accuracy, budget.confidence), short
+        )
+        return ran + certified, certificate
+
     times: dict[str, list[float]] = {e.candidate.label: [] for e in entries}
     failed: set[str] = set()
     for turn in range(rounds):
@@ -260,43 +289,53 @@ def _race(problem: Problem, made: Plan, seconds: float, rounds: int) -> dict[str
             if label in failed or (times[label] and turn > 0 and median(times[label]) > CONTENDER * fastest):
                 continue
             try:
-                _, (_, certificate, ran, certified) = _timed(
-                    lambda entry=entry: run_and_certify(
-                        kind, prepared, entry, made.metric, budget.accuracy, budget.confidence
-                    )
-                )
+                taken, certificate = run(entry)
             except (Breakdown, MemoryError):
                 failed.add(label)
                 continue
-            times[label].append(ran + certified)
+            times[label].append(taken)
             if not certificate.satisfied:
                 failed.add(label)
-    timed = tuple(
+    more: _Runs = []
+    certified = [e for e in entries if e.candidate.label not in failed and times[e.candidate.label]]
+    best = min(certified, key=lambda e: median(times[e.candidate.label]), default=None)
+    if best is not None:
+        fresh = []
+        for _ in range(rounds):
+            more.append(timed(own, short))
+            fresh.append(run(best)[0])
+        times[best.candidate.label] = fresh
+    candidates = tuple(
         Timed(
             e.candidate.label,
             e.candidate.algorithm,
             _forecast_seconds(e.candidate),
             None if e.candidate.label in failed else median(times[e.candidate.label]),
+            e is best,
         )
         for e in entries
     )
-    return {"candidates": timed, "unraced": unraced}
+    return {"candidates": candidates, "unraced": unraced}, more
 
 
 def _forecast_seconds(candidate: Candidate) -> float:
     return candidate.forecast.seconds.median if candidate.forecast else 0.0
 
 
-def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds and result of a call after a pause; where it was short, the median of three more right after it.
+def is_short(call: Callable[[], Any]) -> bool:
+    """Whether a call, warmed up, takes so little that it should be timed in rows; one of two may stall."""
+    return min(_once(call)[0], _once(call)[0]) < SHORT
 
-    Short calls come in rows; of a single one most is the waking of threads and caches, whoever makes it.
+
+def timed(call: Callable[[], Any], short: bool) -> tuple[float, Any]:
+    """Seconds and result of a call after a pause; of short ones, the median of three more right after it.
+
+    Short calls come in rows; of a single one most is the waking of threads and caches, whoever makes it. What is
+    compared must be timed in the same way, however long it takes.
     """
     time.sleep(PAUSE)
-    seconds, result = _once(call)
-    if seconds > STALL or (seconds > SHORT and _once(call)[0] > SHORT):
-        return seconds, result
-    return sorted((_once(call) for _ in range(3)), key=lambda timed: timed[0])[1]
+    once = _once(call)
+    return sorted((_once(call) for _ in range(3)), key=lambda run: run[0])[1] if short else once
 
 
 def _once(call: Callable[[], Any]) -> tuple[float, Any]:

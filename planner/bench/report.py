@@ -259,7 +259,8 @@ def worst(rows: Sequence[Row]) -> list[str]:
     lines = []
     by_regret = sorted((row for row in rows if row.best is not None), key=metrics.regret, reverse=True)[:_WORST]
     for row in by_regret:
-        best = min((c for c in row.candidates if c.seconds is not None), key=lambda c: c.seconds or 0.0)
+        best = row.fastest
+        assert best is not None
         stages = ", ".join(f"{name} {show_seconds(seconds)}" for name, seconds in row.stages.items() if seconds > 0.0)
         lines.append(
             f"regret {metrics.regret(row):.2f}: {row.name}: {row.chosen} ({stages}); best {best.label}"

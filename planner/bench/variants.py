@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -82,10 +81,7 @@ def _run(way: Callable[[], Solution]) -> tuple[float, Solution | None]:
     """Seconds of a warm run and its solution; None where it was refused."""
     try:
         way()
-        time.sleep(measuring.PAUSE)
-        started = time.perf_counter()
-        solution = way()
-        return time.perf_counter() - started, solution
+        return measuring.timed(way, measuring.is_short(way))
     except (InfeasibleBudget, CertificationFailed, BudgetExceeded):
         return 0.0, None
 

@@ -38,6 +38,8 @@ class ProbeStep:
         What it may find; what is missing to probability one is finding nothing of use.
     always : bool
         Run it without asking what it is worth (it costs next to nothing, or later steps rely on it).
+    thin_calls : float
+        What Python adds to it, in thin kernel calls.
     unchecked : bool
         Whether it takes an A that may not be finite, or of any size: it then finds nothing.
     """
@@ -48,6 +50,7 @@ class ProbeStep:
     run: Callable[[Any, Any, Task, Evidence, str], tuple[Task, Evidence, dict[str, Any]]]
     outcomes: Callable[[Task, Evidence], Sequence[tuple[float, Evidence]]] = _nothing
     always: bool = False
+    thin_calls: float = 700.0  # 350 to 850 were measured of those that iterate
     unchecked: bool = False
 
 

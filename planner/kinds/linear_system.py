@@ -14,7 +14,7 @@ from ...primitives.interval import Interval
 from ...primitives.kernels._library import Library
 from ...primitives.task import Task
 from ...primitives.work import Work
-from ...probes import conditioning, structure
+from ...probes import conditioning, effective_rank, structure
 from ...profiles.errors import DeclarationMismatch
 from ..certificate import Certificate
 from ..certify import linear_system as certificate
@@ -23,8 +23,10 @@ from ._base import Kind, ProbeStep, times_power_of_two
 
 _SMALL_FLOPS = 4e8
 _WELL_CONDITIONED = 0.6  # how often a matrix is conditioned well enough for float32 factors
+_TOO_MUCH = 1e7  # about where they do no more
+_EVEN, _UNEVEN = 0.2, 0.05  # effective rank over n of matrices on either side
 _GOOD, _BAD = Interval(30.0, 10.0, 100.0), Interval(1e10, 1e9, math.inf)
-_WORTH_A_GUESS = 200  # order from which it matters whether A is triangular or banded
+_WORTH_A_GUESS = 200  # order from which it matters whether A is triangular or banded, or float32 would do
 _SOLVERS = {"diagonal": "diagonal", "upper": "triangular", "lower": "triangular", "banded": "banded"}
 _WORTH_A_LOOK = 48  # order from which Cholesky saves more than looking whether A is symmetric takes
 
@@ -54,10 +56,32 @@ def _conditioning(
 
 
 def _outcomes(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
+    good = _WELL_CONDITIONED
+    if math.isfinite(evidence.condition.high):
+        good = 1.0 - evidence.condition.probability_above(_TOO_MUCH)
     return [
-        (_WELL_CONDITIONED, replace(evidence, condition=_GOOD, small_fraction=0.0)),
-        (1.0 - _WELL_CONDITIONED, replace(evidence, condition=_BAD, small_fraction=0.3)),
+        (good, replace(evidence, condition=_GOOD, small_fraction=0.0)),
+        (1.0 - good, replace(evidence, condition=_BAD, small_fraction=0.3)),
     ]
+
+
+def _effective_rank(
+    A: Any, b: Any, task: Task, evidence: Evidence, backend: str
+) -> tuple[Task, Evidence, dict[str, Any]]:
+    return task, effective_rank.run(A, task, evidence, backend=backend), {}
+
+
+def _shares(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
+    return [
+        (_WELL_CONDITIONED, replace(evidence, condition=effective_rank.condition_from(_EVEN))),
+        (1.0 - _WELL_CONDITIONED, replace(evidence, condition=effective_rank.condition_from(_UNEVEN))),
+    ]
+
+
+def _open(task: Task, evidence: Evidence) -> bool:
+    """Whether float32 factors would do is worth asking, and not known."""
+    dense = task.structure in ("general", "symmetric", "spd", "indefinite")
+    return dense and task.dtype == "float64" and task.n >= _WORTH_A_GUESS and evidence.small_fraction is None
 
 
 class LinearSystemKind(Kind):
@@ -82,13 +106,17 @@ class LinearSystemKind(Kind):
                 unchecked=True,
             ),
             ProbeStep(
+                effective_rank.NAME,
+                lambda t, e: _open(t, e) and not math.isfinite(e.condition.high),
+                lambda t, e, backend: effective_rank.work(t, backend),
+                _effective_rank,
+                _shares,
+                thin_calls=200.0,
+                unchecked=True,
+            ),
+            ProbeStep(
                 "conditioning",
-                lambda t, e: (
-                    e.small_fraction is None
-                    and t.dtype == "float64"
-                    and t.structure in ("general", "symmetric", "spd", "indefinite")
-                    and t.n >= 200
-                ),
+                _open,
                 lambda t, e, backend: conditioning.work(t, backend=backend),
                 _conditioning,
                 _outcomes,

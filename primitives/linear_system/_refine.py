@@ -148,13 +148,16 @@ def refinement_error(task: Task, evidence: Evidence) -> Interval:
     """Backward error forecast: as refined where refinement converges, 1 where it cannot.
 
     The last correction overshoots the goal by up to rho. The upper end is set so that the probability of an error
-    above the target is that of no convergence: rho, known to a factor of 4 either way, above `SLOWEST`; at least 3 %,
-    and 2 in 5 where the condition is a guess.
+    above the target is that of no convergence: rho, known to a factor of 4 either way beside what is not known of the
+    condition number, above `SLOWEST`; at least 3 %, and 2 in 5 where the condition is a guess.
     """
     goal, floor = goal_of(task), floor_of(task.n)
     rho = forecast_contraction(task, evidence).median
-    failure = max(0.03, 1.0 - _NORMAL.cdf(math.log(SLOWEST / rho) / math.log(4.0)))
-    if evidence.small_fraction is None and not math.isfinite(evidence.condition.high):
+    unknown, sigma = math.log(4.0), evidence.condition.sigma
+    if math.isfinite(sigma):
+        unknown = math.hypot(unknown, sigma)
+    failure = max(0.03, 1.0 - _NORMAL.cdf(math.log(SLOWEST / rho) / unknown))
+    if evidence.small_fraction is None and math.isinf(sigma):
         failure = max(failure, 0.4)
     if failure > 0.45:
         return Interval(1.0, goal, 1.0)
@@ -170,6 +173,8 @@ def too_ill_conditioned(task: Task, evidence: Evidence) -> str | None:
     low = evidence.condition.low
     if forecast_contraction(task, evidence).low >= 1.0:
         return f"the condition number is at least {low:.1g}: corrections from a float32 factor would not converge"
+    if evidence.underflows:
+        return "elimination in float32 would meet subnormal numbers, with which processors take many times longer"
     if evidence.numerical_rank is not None:
         return f"the matrix is numerically singular (rank {evidence.numerical_rank} of {task.n})"
     return None

@@ -208,6 +208,7 @@ def voi(
     profile=None,
     peak: float = MEMORY,
     kernel=None,
+    thin_calls: float = 700.0,
     **budget: Any,
 ) -> bool:
     """Whether a probe is run that tells whether the quick algorithm (0.1 s; the safe one takes 1 s) breaks down."""
@@ -218,6 +219,7 @@ def voi(
         lambda t, e, backend: Work((kernel or seconds_of_work(probe_seconds),), peak),
         lambda A, b, t, e, backend: (t, e, {}),
         outcomes or (lambda t, e: [(1.0 - chance, replace(e, condition=GOOD)), (chance, replace(e, condition=BAD))]),
+        thin_calls=thin_calls,
     )
     kind = FakeKind(quick, fake("safe", seconds=safe, safe=True), probes=(step,))
     task, evidence = Task("fake", 100, 10, target=1e-6), Evidence(norm_fro=1.0)
@@ -260,9 +262,10 @@ def test_nothing_is_worth_knowing_that_would_change_nothing():
 
 def test_its_overhead_in_python_is_part_of_its_price():
     worth_it = gain(0.3)
-    slow = synthetic_profile(python_overhead_seconds=0.5 * worth_it / planning._THIN_CALLS)
-    assert voi(0.3, 0.4 * worth_it, profile=slow)
-    assert not voi(0.3, 0.6 * worth_it, profile=slow)
+    slow = synthetic_profile(python_overhead_seconds=0.5 * worth_it / 300.0)
+    assert voi(0.3, 0.4 * worth_it, profile=slow, thin_calls=300.0)
+    assert not voi(0.3, 0.6 * worth_it, profile=slow, thin_calls=300.0)
+    assert voi(0.3, 0.6 * worth_it, profile=slow, thin_calls=150.0)
 
 
 def test_a_probe_keeps_within_the_limits():
