@@ -27,7 +27,7 @@ SWITCH_MARGIN = 0.03
 _RISK = 1.5
 # Errors within this factor count as equal when the most accurate answer is wanted.
 _SAME_ERROR = 3.0
-_HOPELESS = 0.5
+HOPELESS = 0.5
 # What algorithms are asked for in turn, where no accuracy is given and nothing as good as LAPACK fits the limits.
 _LOOSER = (1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 0.1, 0.5)
 # Importing torch for operands of another library, where nothing has done so yet [s].
@@ -239,7 +239,7 @@ def _speaks_against(priced: Forecast, failure: float, breaks: float, limits: Lim
         )
     if limits.energy is not None and priced.joules.probability_above(limits.energy) > 1.0 - limits.confidence:
         return f"takes about {priced.joules.median:.3g} J ({priced.energy_source}), {limits.energy:.3g} J are allowed"
-    if limits.accuracy_given and failure > _HOPELESS:
+    if limits.accuracy_given and failure > HOPELESS:
         if breaks > 0.5 * failure:
             return f"it breaks down with probability {breaks:.2f}"
         return f"its error is forecast at {priced.error.median:.1e}, {limits.target:.1e} is asked for"

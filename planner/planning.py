@@ -30,6 +30,7 @@ from ..profiles.errors import InfeasibleBudget, InvalidProblem, NoAlgorithm, Pro
 from .attempts import Attempts
 from .budget import Budget
 from .candidates import (
+    HOPELESS,
     Entry,
     Limits,
     Priced,
@@ -386,7 +387,8 @@ def _worth(
 ) -> bool:
     """Value of information: does what the probe may find save more, in the mean over its outcomes, than it costs?
 
-    `entries` are the candidates as they stand without it.
+    What is saved is the difference between the choice made without it and the one made with it: what would not change
+    the choice is worth nothing. `entries` are the candidates as they stand without it.
     """
     work = step.work(task, evidence, _probing_backend(task, entries))
     try:
@@ -399,15 +401,51 @@ def _worth(
     if limits.latency is not None and cost > limits.latency:
         return False
     ready = frozenset(prepared.by_products)
-    now, gain = _best_cost(entries), 0.0
+    now, gain = _best(entries), 0.0
     # Forecasts of the same algorithm through other libraries move together: the fastest stands for them.
     fastest = None if now is None or limits.limited else _fastest(entries)
     for chance, known in step.outcomes(task, _regardless_of_scale(evidence)):
-        then = _best_cost(_remembered(kind, task, known, profile, limits, ready, priced.pool, fastest, supposed=True))
-        if now is None and then is not None:
-            return True
-        gain += chance * (0.0 if then is None or now is None else now - then)
+        found = _remembered(kind, task, known, profile, limits, ready, priced.pool, fastest, supposed=True)
+        then = _best(found)
+        if now is None:
+            if then is not None:
+                return True
+            continue
+        if _goes_wrong(now, kind, task, known, ready):  # its time is lost, no more often than it is taken to fail
+            gain += min(chance, now.candidate.failure) * _seconds(now)
+        elif then is not None:
+            gain += chance * max(0.0, _cost_of(now, found) - then.candidate.cost)
     return gain > cost
+
+
+def _best(entries: list[Entry]) -> Entry | None:
+    """The feasible candidate of least expected seconds to a certified answer."""
+    return min((e for e in entries if e.candidate.feasible), key=lambda e: e.candidate.cost, default=None)
+
+
+def _goes_wrong(choice: Entry, kind: Kind, task: Task, evidence: Evidence, ready: frozenset[str]) -> bool:
+    """Whether a choice made without the evidence is likely to fail where it holds."""
+    algorithm, options = choice.algorithm, choice.options
+    margin = kind.margin(task, evidence, algorithm, ready)
+    aim = replace(task, target=task.target / margin)
+    if algorithm.applies(aim, evidence, options) is not None:
+        return True
+    error = algorithm.error(aim, evidence, options) * margin
+    success = 1.0 - error.probability_above(task.target)
+    return (1.0 - algorithm.breakdown(aim, evidence, options)) * success < 1.0 - HOPELESS
+
+
+def _cost_of(choice: Entry, entries: list[Entry]) -> float:
+    """Expected seconds of a choice made without knowing what `entries` know.
+
+    It pays neither for what the probe holds nor for the threads that the probe leaves awake: no more than it did.
+    """
+    same = (e.candidate for e in entries if e.candidate.label == choice.candidate.label)
+    return min(c.cost for c in (*same, choice.candidate) if c.feasible)
+
+
+def _seconds(entry: Entry) -> float:
+    return entry.candidate.forecast.seconds.median if entry.candidate.forecast else 0.0
 
 
 def _remembered(
@@ -493,11 +531,6 @@ def _fastest(entries: list[Entry]) -> frozenset[tuple[str, str]]:
     return frozenset(
         {(name, backend) for name, (_, backend) in best.items()} | {u for u in unknown if u[0] not in best}
     )
-
-
-def _best_cost(entries: list[Entry]) -> float | None:
-    """Expected seconds to a certified answer of the best feasible candidate."""
-    return min((e.candidate.cost for e in entries if e.candidate.feasible), default=None)
 
 
 def _race(

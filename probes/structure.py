@@ -109,9 +109,9 @@ def may_be_spd(A: Array) -> bool:
 
 
 def _indefinite_minor(A: Array, rng: np.random.Generator) -> bool:
-    """Whether the Cholesky factorization of a random principal submatrix fails; False where it would be all of A."""
+    """Whether the Cholesky factorization of a random principal submatrix fails; False where that of A costs as much."""
     n = A.shape[0]
-    if n < 2 * _MINOR:
+    if n < 8 * _MINOR:
         return False
     i = rng.choice(n, _MINOR, replace=False)
     minor = _entries(A, i[:, None], i[None, :]).astype(np.float64)

@@ -32,7 +32,7 @@ from .suite import Instance
 from .truth import true_error
 
 PAUSE = 0.12  # idle threads of a BLAS spin for some tens of milliseconds [s]
-SHORT = 0.01  # where `solve` takes less, every call is made three times more at once, and their median counts [s]
+SHORT = 0.03  # where `solve` takes less, every call is made three times more at once, and their median counts [s]
 HOPELESS = 6.0  # a candidate forecast to take this many times what `solve` took is not run
 SURPRISE = 3.0  # a first call that takes this many times its forecast may have compiled something: it does not count
 CONTENDER = 1.5  # only what comes within this factor of the fastest is timed more than once
@@ -324,6 +324,7 @@ def _forecast_seconds(candidate: Candidate) -> float:
 
 def is_short(call: Callable[[], Any]) -> bool:
     """Whether a call, warmed up, takes so little that it should be timed in rows; one of two may stall."""
+    time.sleep(PAUSE)
     return min(_once(call)[0], _once(call)[0]) < SHORT
 
 

@@ -28,6 +28,7 @@ _RESOLVED = {
 _GRAM_FROM = 32  # min(m, n); below it Python is most of the time
 _LOOSE, _LOW = 1e-3, 0.06  # accuracy and share of the directions that such a space is likely to do for
 _DECAYS = 0.6  # how often singular values fall fast enough for a sketch
+_FAST, _SLOWLY = 0.7, 0.985  # by what
 
 
 def _range(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tuple[Task, Evidence, dict[str, Any]]:
@@ -36,11 +37,20 @@ def _range(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tupl
 
 
 def _outcomes(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
-    """Singular values that fall by 0.7 each."""
-    count, ratio = min(max(1, min(task.m, task.n) // 4), 200), 0.7
-    first = ((evidence.norm_fro or 1.0) ** 2 * (1.0 - ratio**2)) ** 0.5
+    """Singular values that fall fast, or slowly; as many as the probe sees."""
+    return [
+        (_DECAYS, _falling(task, evidence, _FAST)),
+        (1.0 - _DECAYS, _falling(task, evidence, _SLOWLY)),
+    ]
+
+
+def _falling(task: Task, evidence: Evidence, ratio: float) -> Evidence:
+    """Evidence of singular values each of which is `ratio` times the one before."""
+    count, norm = range_sketch.columns(task), evidence.norm_fro or 1.0
+    first = norm * ((1.0 - ratio**2) / (1.0 - ratio ** (2 * min(task.m, task.n)))) ** 0.5
     values = tuple(first * ratio**j for j in range(count))
-    return [(_DECAYS, replace(evidence, singular_values=values, tail_energy=0.0))]
+    tail = norm**2 - sum(s * s for s in values)
+    return replace(evidence, singular_values=values, tail_energy=max(tail, 0.0))
 
 
 class LowRankKind(Kind):
@@ -64,6 +74,7 @@ class LowRankKind(Kind):
                 lambda t, e, backend: range_sketch.work(t, backend),
                 _range,
                 _outcomes,
+                thin_calls=4000.0,  # most of it is making forecasts anew, with singular values
             ),
         )
 

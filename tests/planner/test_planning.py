@@ -18,7 +18,7 @@ from autonla.cost_models import spot_check
 from autonla.cost_models.price import ASLEEP, Pool
 from autonla.planner import planning
 from autonla.planner.budget import Budget
-from autonla.planner.candidates import _RISK, SWITCH_MARGIN, Limits, enumerate_entries
+from autonla.planner.candidates import _RISK, HOPELESS, SWITCH_MARGIN, Limits, enumerate_entries
 from autonla.planner.kinds import ProbeStep, kind_of
 from autonla.planner.kinds.linear_system import LinearSystemKind
 from autonla.planner.planning import machine_of, seed_of
@@ -145,17 +145,17 @@ def worth(task: Task, accuracy: float, name: str, evidence: Evidence | None = No
 
 
 def test_a_probe_is_run_where_it_may_save_more_than_it_costs():
-    for shape in ((5000, 200), (30_000, 60), (100_000, 200), (300_000, 20)):
+    for shape in ((60_000, 60), (100_000, 200), (300_000, 20)):
         for accuracy in (0.1, 1e-8, 1e-12):
             assert worth(Task("least_squares", *shape), accuracy, "rows")
-    assert worth(Task("least_squares", 200_000, 400), 1e-12, "sketch")
     assert worth(Task("linear_system", 4000, 4000), 1e-12, "conditioning")
-    assert worth(Task("low_rank", 2000, 2000, nrhs=0, rank=20), 1e-2, "range")
+    assert worth(Task("linear_system", 2000, 2000), 1e-12, "effective rank")
+    assert worth(Task("low_rank", 2000, 2000, nrhs=0, rank=100), 1e-2, "range")
 
 
 @pytest.mark.parametrize("condition", [1e3, 1e10])
 def test_the_condition_number_decides_about_the_normal_equations(condition):
-    made = plan(tall(20_000, 50, condition), Budget(accuracy=1e-4))
+    made = plan(tall(40_000, 60, condition), Budget(accuracy=1e-4))
     assert (made.chosen.algorithm == "normal_equations") is (condition < 1e7)
     assert made.run().status == "certified"
 
@@ -163,6 +163,7 @@ def test_the_condition_number_decides_about_the_normal_equations(condition):
 def test_no_probe_where_the_solve_is_as_cheap():
     assert not worth(Task("least_squares", 60, 50), 1e-8, "sketch")
     assert not worth(Task("least_squares", 2000, 40), 1e-8, "rows")
+    assert not worth(Task("least_squares", 5000, 200), 1e-8, "rows")  # a tenth of the rows, to save a run in four
     assert not worth(Task("linear_system", 200, 200), 1e-12, "conditioning")
     assert not probe_of(Task("linear_system", 20, 20), "conditioning").applies(
         Task("linear_system", 20, 20), Evidence(norm_fro=1.0)
@@ -231,15 +232,16 @@ def voi(
 
 
 def gain(chance: float, quick: float = 0.1, safe: float = 1.0) -> float:
-    """Expected seconds without looking, less those with."""
-    blind = min((1.0 + SWITCH_MARGIN) * quick + _RISK * chance * safe, safe)
-    return blind - (1.0 - chance) * (1.0 + SWITCH_MARGIN) * quick - chance * safe
+    """Expected seconds that looking saves: a run that fails, or the safe one where the quick one would have done."""
+    if (1.0 + SWITCH_MARGIN) * quick + _RISK * chance * safe < safe and chance <= HOPELESS:
+        return chance * quick
+    return (1.0 - chance) * (safe - (1.0 + SWITCH_MARGIN) * quick)
 
 
-@pytest.mark.parametrize("chance", [0.1, 0.3, 0.45])
+@pytest.mark.parametrize("chance", [0.1, 0.3, 0.45, 0.55, 0.9])
 def test_a_probe_is_worth_what_it_saves_in_the_mean_over_its_outcomes(chance):
     worth_it = gain(chance)
-    assert worth_it > 0.04
+    assert worth_it >= 0.01
     assert voi(chance, 0.9 * worth_it)
     assert not voi(chance, 1.1 * worth_it)
 

@@ -271,7 +271,7 @@ def test_where_most_entries_are_zero_whole_rows_speak_or_all_is_read(order):
     assert "neither" in sentence(np.triu(sparse, 1) * 2.0 + np.tril(sparse))
 
 
-def _indefinite_with_a_positive_diagonal(n=300):
+def _indefinite_with_a_positive_diagonal(n=400):
     """Eigenvalues of both signs, whose mean is positive."""
     Q = np.linalg.qr(_rng().standard_normal((n, n)))[0]
     A = (Q * np.where(np.arange(n) % 5 < 2, -1.0, 1.5)) @ Q.T
@@ -284,12 +284,12 @@ def _indefinite_with_a_positive_diagonal(n=300):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_principal_submatrix_tells_that_a_matrix_is_not_positive_definite(backend, dtype):
     for seed in range(5):
-        task = Task("linear_system", 300, 300, structure="general", dtype=dtype, library=backend.name, seed=seed)
+        task = Task("linear_system", 400, 400, structure="general", dtype=dtype, library=backend.name, seed=seed)
         A = _indefinite_with_a_positive_diagonal()
         evidence, found, _ = structure.run(backend.asarray(A, dtype), task, Evidence(), sampled=True)
         assert found.structure == "indefinite"
         assert "principal submatrix" in evidence.findings[-1].sentence
-        definite = A + 1.2 * np.eye(300)
+        definite = A + 1.2 * np.eye(400)
         assert np.linalg.eigvalsh(definite)[0] > 0.0
         _, found, _ = structure.run(backend.asarray(definite, dtype), task, Evidence(), sampled=True)
         assert found.structure == "symmetric"
@@ -298,12 +298,12 @@ def test_a_principal_submatrix_tells_that_a_matrix_is_not_positive_definite(back
 def test_the_glance_looks_at_a_principal_submatrix_too():
     A = _indefinite_with_a_positive_diagonal()
     assert not structure.may_be_spd(A)
-    assert structure.may_be_spd(A + 1.2 * np.eye(300))
-    assert structure.may_be_spd(A[:60, :60])  # too small for a part to be worth factoring: Cholesky itself tells
+    assert structure.may_be_spd(A + 1.2 * np.eye(400))
+    assert structure.may_be_spd(A[:300, :300])  # too small for a part to be worth factoring: Cholesky itself tells
 
 
 def test_what_is_declared_spd_is_left_to_cholesky():
     """A submatrix that rounding alone makes indefinite is no reason to contradict the user."""
-    task = Task("linear_system", 300, 300, structure="spd")
+    task = Task("linear_system", 400, 400, structure="spd")
     _, found, by_products = structure.run(_indefinite_with_a_positive_diagonal(), task, Evidence())
     assert (found.structure, by_products) == ("spd", {})
