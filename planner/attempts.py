@@ -188,10 +188,11 @@ class Attempts:
             self.failed.append(entry)
             self.too_narrow = max(self.too_narrow, certificate.columns or 0)
             self.prepared.by_products |= {k: v for k, v in outcome.by_products.items() if k in _CONTINUED}
+            known = self.kind.learned(self.prepared.task, self.prepared.evidence, outcome)
             if certificate.numerical_rank is not None:
-                self.learned = True
-                known = replace(self.prepared.evidence, numerical_rank=certificate.numerical_rank)
-                self.prepared.evidence = known
+                known = replace(known, numerical_rank=certificate.numerical_rank)
+            self.learned |= known is not self.prepared.evidence
+            self.prepared.evidence = known
         return good
 
     def _run(self, entry: Entry) -> tuple[Outcome, Certificate, float, float]:

@@ -20,6 +20,7 @@ import numpy as np
 from ..primitives.backends import home_backend
 from ..primitives.evidence import Evidence, Finding
 from ..primitives.interval import Interval
+from ..primitives.kernels import library
 from ..primitives.low_rank import _shared as shared
 from ..primitives.low_rank import range_basis
 from ..primitives.range_finder_theory import Spectrum, correct_ritz_values
@@ -86,7 +87,7 @@ def run(
         finding = _finding("every entry is zero" if not task.center else "every row is the same", start)
         return replace(evidence, findings=(*evidence.findings, finding)), {}
     found = range_basis.find(P, columns(task), task.seed, norm_fro)
-    values = np.asarray(P.lib.to_numpy(P.lib.svdvals(found.R)), dtype=float)
+    values = _ritz_values(found)
     spectrum = correct_ritz_values(values, found.residual_energy, min(task.m, task.n))
     leading = tuple(spectrum.value(j) for j in range(1, found.columns + 1))
     tail = max(spectrum.total - sum(s * s for s in leading), 0.0)
@@ -102,6 +103,18 @@ def run(
         norm_2=norm_2,
         findings=(*evidence.findings, _finding(sentence(spectrum, found.columns, task.rank), start)),
     ), {"range": found}
+
+
+def learned(found: range_basis.Range, evidence: Evidence) -> Evidence:
+    """The evidence with the singular values that a range shows which an algorithm has left; it captures them better
+    than the probe's does, and they are taken as they are."""
+    values = tuple(float(s) for s in _ritz_values(found))
+    return replace(evidence, singular_values=values, tail_energy=max(found.residual_energy, 0.0))
+
+
+def _ritz_values(found: range_basis.Range) -> np.ndarray:
+    lib = library(found.backend)
+    return np.asarray(lib.to_numpy(lib.svdvals(found.R)), dtype=float)
 
 
 def sentence(spectrum: Spectrum, l: int, rank: int | None) -> str:

@@ -35,6 +35,7 @@ PAUSE = 0.12  # idle threads of a BLAS spin for some tens of milliseconds [s]
 SHORT = 0.03  # where `solve` takes less, every call is made three times more at once, and their median counts [s]
 HOPELESS = 6.0  # a candidate forecast to take this many times what `solve` took is not run
 SURPRISE = 3.0  # a first call that takes this many times its forecast may have compiled something: it does not count
+LONG = 0.3  # beside this waking threads is nothing [s]
 CONTENDER = 1.5  # only what comes within this factor of the fastest is timed more than once
 
 
@@ -332,11 +333,13 @@ def timed(call: Callable[[], Any], short: bool) -> tuple[float, Any]:
     """Seconds and result of a call after a pause; of short ones, the median of three more right after it.
 
     Short calls come in rows; of a single one most is the waking of threads and caches, whoever makes it. What is
-    compared must be timed in the same way, however long it takes.
+    compared must be timed in the same way, unless it takes so long that this is no matter.
     """
     time.sleep(PAUSE)
     once = _once(call)
-    return sorted((_once(call) for _ in range(3)), key=lambda run: run[0])[1] if short else once
+    if not short or once[0] > LONG:
+        return once
+    return sorted((_once(call) for _ in range(3)), key=lambda run: run[0])[1]
 
 
 def _once(call: Callable[[], Any]) -> tuple[float, Any]:

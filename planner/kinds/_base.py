@@ -153,6 +153,10 @@ class Kind(ABC):
     ) -> Certificate:
         """Certificate of an outcome, operands and value being arrays of `lib`."""
 
+    def learned(self, task: Task, evidence: Evidence, outcome: Outcome) -> Evidence:
+        """The evidence with what an answer that was not good enough has shown."""
+        return evidence
+
     def range_columns(self, task: Task, algorithm: Algorithm, options: Any) -> int | None:
         """Columns of the range that the certificate of an answer will rest on, where it rests on one."""
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from ...primitives import algorithms_for
 from ...primitives.algorithm import Algorithm, Outcome
 from ...primitives.evidence import Evidence
 from ...primitives.kernels._library import Library
+from ...primitives.low_rank.range_basis import Range
 from ...primitives.task import Task
 from ...primitives.work import Work
 from ...probes import range_sketch
@@ -149,6 +151,12 @@ class LowRankKind(Kind):
         return certificate.certify(
             lib, A, outcome, task, evidence, target, reuse=reuse, seed=seed, confidence=confidence
         )
+
+    def learned(self, task: Task, evidence: Evidence, outcome: Outcome) -> Evidence:
+        found = outcome.by_products.get("range")
+        if task.rank is None or evidence.singular_values or not isinstance(found, Range):
+            return evidence
+        return range_sketch.learned(found, evidence) if math.isfinite(found.residual_energy) else evidence
 
     def range_columns(self, task: Task, algorithm: Algorithm, options: Any) -> int | None:
         return certificate.range_columns(task, algorithm, options)

@@ -388,3 +388,46 @@ def test_where_the_range_was_too_narrow_for_the_certificate_a_wider_one_follows(
     assert {"gram", "svd", "block_krylov"} <= {e.algorithm.name for e in left}
     wider = next(e for e in left if e.algorithm.name == "block_krylov" and e.options.backend == "scipy")
     assert run.attempt(wider)
+
+
+def test_a_range_that_did_not_do_shows_the_singular_values():
+    """A spectrum that falls slowly: a range of few columns is refused, and its Ritz values tell what is needed."""
+    rng = np.random.default_rng(3)
+    s = 0.985 ** np.arange(300)
+    A = matrices.with_spectrum(400, 300, s, rng).A
+    kind, problem = kind_of("low_rank"), nla.LowRank(A, rank=15)
+    task = kind.task(problem, 0.01, 0)
+    run = Attempts(kind, prepare(problem, task), nla.Budget(accuracy=0.01), "relative_frobenius", 0.0)
+    limits = Limits.of(nla.Budget(accuracy=0.01), 0.01, 0.0)
+    found = enumerate_entries(kind, task, run.prepared.evidence, PROFILE, limits)
+    narrow = next(e for e in found if e.candidate.label.startswith("randomized_svd(power_steps=0)"))
+    sure = {e.candidate.label: e.candidate.failure for e in found}
+    assert not run.attempt(narrow)
+    assert run.learned
+    evidence = run.prepared.evidence
+    seen = np.array(evidence.singular_values)
+    assert len(seen) == run.prepared.by_products["range"].columns
+    np.testing.assert_array_less(seen, s[: len(seen)] * (1.0 + 1e-12))  # Ritz values are lower bounds
+    total = float(np.sum(seen**2)) + evidence.tail_energy
+    assert total == pytest.approx(float(np.sum(s**2)), rel=0.1)  # the tail is an estimate
+    # What follows knows it: few columns without power steps are given up, the Gram matrix is as good as it was.
+    after = enumerate_entries(kind, task, evidence, PROFILE, limits, frozenset(run.prepared.by_products))
+    after = {e.candidate.label: e.candidate.failure for e in after}
+    assert after[narrow.candidate.label] >= sure[narrow.candidate.label]
+    assert after[narrow.candidate.label] > 0.9
+    assert min(failure for label, failure in after.items() if label.startswith("gram")) < 0.1
+
+
+def test_a_range_teaches_nothing_where_a_probe_has_looked():
+    rng = np.random.default_rng(4)
+    A = matrices.with_spectrum(400, 300, 0.985 ** np.arange(300), rng).A
+    kind, problem = kind_of("low_rank"), nla.LowRank(A, rank=15)
+    task = kind.task(problem, 0.01, 0)
+    run = Attempts(kind, prepare(problem, task), nla.Budget(accuracy=0.01), "relative_frobenius", 0.0)
+    seen = replace(run.prepared.evidence, singular_values=(1.0, 0.9), tail_energy=2.0)
+    run.prepared.evidence = seen
+    limits = Limits.of(nla.Budget(accuracy=0.01), 0.01, 0.0)
+    found = enumerate_entries(kind, task, seen, PROFILE, limits)
+    assert not run.attempt(next(e for e in found if e.candidate.label.startswith("randomized_svd(power_steps=0)")))
+    assert run.prepared.evidence is seen
+    assert not run.learned
