@@ -408,6 +408,7 @@ def test_a_range_that_did_not_do_shows_the_singular_values():
     seen = np.array(evidence.singular_values)
     assert len(seen) == run.prepared.by_products["range"].columns
     np.testing.assert_array_less(seen, s[: len(seen)] * (1.0 + 1e-12))  # Ritz values are lower bounds
+    assert evidence.tail_energy is not None
     total = float(np.sum(seen**2)) + evidence.tail_energy
     assert total == pytest.approx(float(np.sum(s**2)), rel=0.1)  # the tail is an estimate
     # What follows knows it: few columns without power steps are given up, the Gram matrix is as good as it was.
