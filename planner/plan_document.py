@@ -57,6 +57,7 @@ class EvidenceDocument(_Strict):
     singular_values: list[float]
     tail_energy: float | None
     small_fraction: float | None
+    effective_rank: float | None = None
     underflows: bool = False
     findings: list[FindingDocument]
 

@@ -219,6 +219,7 @@ def evidence_from(value: dict[str, Any]) -> Evidence:
     return Evidence(
         **fields,  # type: ignore[arg-type]
         **{name: value[name] for name in plain},
+        effective_rank=value.get("effective_rank"),
         underflows=value.get("underflows", False),
         singular_values=tuple(value["singular_values"]),
         findings=findings,

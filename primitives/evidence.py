@@ -47,6 +47,8 @@ class Evidence:
     small_fraction : float or None
         Linear systems: fraction of the singular-value distribution found below 1e-6 sigma_1 (stochastic
         Golub-Kahan quadrature).
+    effective_rank : float or None
+        Linear systems: ||A||_F^4 / (n ||A'A||_F^2), about; ||A||_F^2 / (n ||A||_2^2) is at most that.
     underflows : bool
         Linear systems: whether elimination in float32 is likely to meet subnormal numbers.
     findings : tuple of Finding
@@ -64,5 +66,6 @@ class Evidence:
     singular_values: tuple[float, ...] = ()
     tail_energy: float | None = None
     small_fraction: float | None = None
+    effective_rank: float | None = None
     underflows: bool = False
     findings: tuple[Finding, ...] = ()

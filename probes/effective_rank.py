@@ -49,7 +49,8 @@ def work(task: Task, backend: str | None = None) -> Work:
 
 
 def run(A: Any, task: Task, evidence: Evidence, *, backend: str | None = None) -> Evidence:
-    """Look at A : (n, n), numpy, torch or cupy; the evidence with `condition` and `underflows`.
+    """Look at A : (n, n), numpy, torch or cupy; the evidence with `condition`, `effective_rank` and
+    `underflows`.
 
     Where the rows are zero, not finite or far from unit size, nothing is said.
     """
@@ -68,7 +69,7 @@ def run(A: Any, task: Task, evidence: Evidence, *, backend: str | None = None) -
         return evidence
     sentence = f"singular values are as even as {ratio:.2g} of {task.n} equal ones ({len(chosen)} rows)"
     findings = (*evidence.findings, Finding(NAME, sentence))
-    return replace(evidence, condition=condition_from(ratio), findings=findings)
+    return replace(evidence, condition=condition_from(ratio), effective_rank=float(f"{ratio:.1g}"), findings=findings)
 
 
 def share(G: np.ndarray, task: Task) -> float | None:

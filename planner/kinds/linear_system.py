@@ -73,8 +73,8 @@ def _effective_rank(
 
 def _shares(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
     return [
-        (_WELL_CONDITIONED, replace(evidence, condition=effective_rank.condition_from(_EVEN))),
-        (1.0 - _WELL_CONDITIONED, replace(evidence, condition=effective_rank.condition_from(_UNEVEN))),
+        (chance, replace(evidence, condition=effective_rank.condition_from(share), effective_rank=share))
+        for chance, share in ((_WELL_CONDITIONED, _EVEN), (1.0 - _WELL_CONDITIONED, _UNEVEN))
     ]
 
 

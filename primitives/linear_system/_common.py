@@ -112,8 +112,12 @@ def growing(task: Task, evidence: Evidence, dtype: str) -> Interval:
 
     0.3 + 0.2 n phi^2 roundoffs, phi = ||A||_F / (sqrt(n) ||A||_2): measured on Gaussian, orthogonal, uniform, Toeplitz
     and geometric matrices, n = 30 .. 2000, LU and Bunch-Kaufman, within a factor of 2. phi is 1 for an orthogonal
-    matrix, 1/2 for a Gaussian one, 0.15 for a geometric spectrum of condition 1e10; where it is not known, anything.
+    matrix, 1/2 for a Gaussian one, 0.15 for a geometric spectrum of condition 1e10. phi^2 is at most the effective rank
+    over n, and half of that for a geometric spectrum; where neither is known, anything.
     """
+    if evidence.norm_2 is None and evidence.effective_rank is not None:
+        most = 0.3 + 0.2 * task.n * evidence.effective_rank
+        return rounding(task, dtype, most / 2.0, 4.0 * most, most / 16.0)
     if evidence.norm_fro is None or evidence.norm_2 is None or evidence.norm_2.median <= 0.0:
         return rounding(task, dtype, 0.3 + 0.03 * task.n, 1.0 + 0.3 * task.n, 0.3)
     phi = min(1.0, evidence.norm_fro / (math.sqrt(task.n) * evidence.norm_2.median))

@@ -12,7 +12,7 @@ import scipy.linalg
 import autonla as nla
 from autonla.primitives.evidence import Evidence
 from autonla.primitives.kernels.catalogue import KERNELS
-from autonla.primitives.linear_system import mixed_lu
+from autonla.primitives.linear_system import lu, mixed_lu
 from autonla.primitives.linear_system._common import Settings
 from autonla.primitives.task import Task
 from autonla.probes import effective_rank as probe
@@ -180,3 +180,22 @@ def test_a_well_conditioned_system_is_solved_with_float32_factors_and_says_why()
     x = nla.solve(nla.LinearSystem(A, A @ np.ones(1200)), nla.Budget(accuracy=1e-12), rng=0, rigor="exhaustive")
     assert x.status == "certified"
     assert any(f.probe == probe.NAME for f in x.plan.evidence.findings)
+
+
+def test_what_elimination_loses_is_forecast_from_it_without_the_norm():
+    """An ill-conditioned system to 1e-14: the backward error of LU, which needs ||A||_F / ||A||_2 otherwise."""
+    rng = np.random.default_rng(12)
+    n = 500
+    A = matrices.with_spectrum(n, n, spectra.geometric(n, 1e12), rng).A
+    found = look(A)
+    assert found.effective_rank is not None
+    assert found.norm_2 is None
+    phi = float(np.linalg.norm(A) / (math.sqrt(n) * np.linalg.norm(A, 2)))
+    assert phi**2 <= 1.2 * found.effective_rank  # rounded to one digit
+    error = lu.error(task(A), found, Settings("scipy", "float64"))
+    x = scipy.linalg.solve(A, A @ np.ones(n))
+    r = A @ (np.ones(n) - x)
+    backward = float(np.linalg.norm(r) / (np.linalg.norm(A, 2) * np.linalg.norm(x) + np.linalg.norm(A @ np.ones(n))))
+    assert backward <= error.high
+    blind = lu.error(task(A), Evidence(), Settings("scipy", "float64"))
+    assert error.high < blind.high / 5.0
