@@ -27,6 +27,7 @@ SWITCH_MARGIN = 0.03
 _RISK = 1.5
 # Errors within this factor count as equal when the most accurate answer is wanted.
 _SAME_ERROR = 3.0
+# A candidate that is more likely to fail than this does not count.
 HOPELESS = 0.5
 # What algorithms are asked for in turn, where no accuracy is given and nothing as good as LAPACK fits the limits.
 _LOOSER = (1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 0.1, 0.5)
@@ -176,6 +177,16 @@ def price_all(
     return priced
 
 
+def chance_of_failure(breaks: float, error: Interval, target: float) -> float:
+    """Of breaking down, which has the probability `breaks`, or of an error above the target."""
+    return 1.0 - (1.0 - breaks) * (1.0 - error.probability_above(target))
+
+
+def forecast_seconds(candidate: Candidate) -> float:
+    """Median forecast of run and certificate [s]; 0 where there is none."""
+    return candidate.forecast.seconds.median if candidate.forecast else 0.0
+
+
 def _judged(
     kind: Kind,
     priced: Sequence[Priced],
@@ -193,7 +204,7 @@ def _judged(
             continue
         if corrections and p.label in corrections:
             foreseen = replace(foreseen, seconds=foreseen.seconds * corrections[p.label])
-        failure = 1.0 - (1.0 - p.breaks) * (1.0 - foreseen.error.probability_above(limits.target))
+        failure = chance_of_failure(p.breaks, foreseen.error, limits.target)
         reason = _speaks_against(foreseen, failure, p.breaks, limits)
         known.append(_Judged(p.label, p.algorithm, p.options, foreseen, reason, failure, p.margin))
     switch_margin = profile.tuning.get("switch_margin", SWITCH_MARGIN)

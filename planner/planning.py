@@ -34,7 +34,9 @@ from .candidates import (
     Entry,
     Limits,
     Priced,
+    chance_of_failure,
     enumerate_entries,
+    forecast_seconds,
     frontier,
     only_accuracy_speaks_against,
     price_all,
@@ -412,7 +414,7 @@ def _worth(
                 return True
             continue
         if _goes_wrong(now, kind, task, known, ready):  # its time is lost, no more often than it is taken to fail
-            gain += min(chance, now.candidate.failure) * _seconds(now)
+            gain += min(chance, now.candidate.failure) * forecast_seconds(now.candidate)
         elif then is not None:
             gain += chance * max(0.0, _cost_of(now, found) - then.candidate.cost)
     return gain > cost
@@ -430,9 +432,8 @@ def _goes_wrong(choice: Entry, kind: Kind, task: Task, evidence: Evidence, ready
     aim = replace(task, target=task.target / margin)
     if algorithm.applies(aim, evidence, options) is not None:
         return True
-    error = algorithm.error(aim, evidence, options) * margin
-    success = 1.0 - error.probability_above(task.target)
-    return (1.0 - algorithm.breakdown(aim, evidence, options)) * success < 1.0 - HOPELESS
+    error, breaks = algorithm.error(aim, evidence, options) * margin, algorithm.breakdown(aim, evidence, options)
+    return chance_of_failure(breaks, error, task.target) > HOPELESS
 
 
 def _cost_of(choice: Entry, entries: list[Entry]) -> float:
@@ -442,10 +443,6 @@ def _cost_of(choice: Entry, entries: list[Entry]) -> float:
     """
     same = (e.candidate for e in entries if e.candidate.label == choice.candidate.label)
     return min(c.cost for c in (*same, choice.candidate) if c.feasible)
-
-
-def _seconds(entry: Entry) -> float:
-    return entry.candidate.forecast.seconds.median if entry.candidate.forecast else 0.0
 
 
 def _remembered(

@@ -105,15 +105,15 @@ def may_be_spd(A: Array) -> bool:
         return False
     row, column = A[0, 1:_GLANCE], A[1:_GLANCE, 0]
     equal = np.abs(row - column) <= _ASYMMETRY * 2.0**-20 * np.abs(row)  # loose: rounding of float32
-    return bool(equal.all() and (A.diagonal() > 0).all()) and not _indefinite_minor(A, np.random.default_rng(0))
+    return bool(equal.all() and (A.diagonal() > 0).all()) and not _indefinite_minor(A)
 
 
-def _indefinite_minor(A: Array, rng: np.random.Generator) -> bool:
+def _indefinite_minor(A: Array, rng: np.random.Generator | None = None) -> bool:
     """Whether the Cholesky factorization of a random principal submatrix fails; False where that of A costs as much."""
     n = A.shape[0]
     if n < 8 * _MINOR:
         return False
-    i = rng.choice(n, _MINOR, replace=False)
+    i = (rng or np.random.default_rng(0)).choice(n, _MINOR, replace=False)
     minor = _entries(A, i[:, None], i[None, :]).astype(np.float64)
     try:
         np.linalg.cholesky(minor)

@@ -20,7 +20,7 @@ from ...primitives.algorithm import Breakdown
 from ...profiles.errors import CertificationFailed, InfeasibleBudget
 from .. import solve
 from ..attempts import run_and_certify
-from ..candidates import Entry
+from ..candidates import Entry, forecast_seconds
 from ..certificate import Certificate
 from ..kinds import kind_of
 from ..planning import all_candidates, machine_of
@@ -268,7 +268,7 @@ def _race(
     entries += [e for e in made._entries if e.candidate.label == made.chosen.label and made.chosen.label not in labels]
     chosen = {e.candidate.label for e in entries}
     unraced = tuple(
-        Timed(e.candidate.label, e.candidate.algorithm, _forecast_seconds(e.candidate), None)
+        Timed(e.candidate.label, e.candidate.algorithm, forecast_seconds(e.candidate), None)
         for e in known
         if e.candidate.forecast is not None and e.candidate.label not in chosen
     )
@@ -285,7 +285,7 @@ def _race(
         fastest = min((median(t) for label, t in times.items() if t and label not in failed), default=float("inf"))
         for entry in entries:
             label = entry.candidate.label
-            if turn == 1 and label not in failed and times[label][0] > SURPRISE * _forecast_seconds(entry.candidate):
+            if turn == 1 and label not in failed and times[label][0] > SURPRISE * forecast_seconds(entry.candidate):
                 times[label].clear()
             if label in failed or (times[label] and turn > 0 and median(times[label]) > CONTENDER * fastest):
                 continue
@@ -310,17 +310,13 @@ def _race(
         Timed(
             e.candidate.label,
             e.candidate.algorithm,
-            _forecast_seconds(e.candidate),
+            forecast_seconds(e.candidate),
             None if e.candidate.label in failed else median(times[e.candidate.label]),
             e is best,
         )
         for e in entries
     )
     return {"candidates": candidates, "unraced": unraced}, more
-
-
-def _forecast_seconds(candidate: Candidate) -> float:
-    return candidate.forecast.seconds.median if candidate.forecast else 0.0
 
 
 def is_short(call: Callable[[], Any]) -> bool:

@@ -174,7 +174,7 @@ def too_ill_conditioned(task: Task, evidence: Evidence) -> str | None:
     if forecast_contraction(task, evidence).low >= 1.0:
         return f"the condition number is at least {low:.1g}: corrections from a float32 factor would not converge"
     if evidence.underflows:
-        return "elimination in float32 would meet subnormal numbers, with which processors take many times longer"
+        return "elimination in float32 is likely to meet subnormal numbers, which take processors many times longer"
     if evidence.numerical_rank is not None:
         return f"the matrix is numerically singular (rank {evidence.numerical_rank} of {task.n})"
     return None
