@@ -1,8 +1,14 @@
 """Error of a low-rank approximation, and how far it can be above the best.
 
-The residual A - U S Vh is formed by blocks of rows, so that its norm is known to rounding; or, where the algorithm
-left Q and B = Q'A and cancellation allows, ||A - U S Vh||^2 = ||A||^2 - 2 <U'A, S Vh> + ||s||^2, U'A = (U'Q) B, after B
-was checked on independent test vectors.
+Every algorithm's factors satisfy A'U = V S or A V = U S up to rounding, F = A'U - V S say. Then
+
+    ||A - U S V'||^2 = ||A||^2 - ||V S||^2 - 2 <F, V S> + <V S (U'U - I), V S>,
+
+so that ||F||_F and ||U'U - I||_F are all that has to be known, and only small: independent test vectors X bound them,
+||F||_F^2 <= ||F X||_F^2 / q with q a quantile of chi-squared (a sum of chi-squared variables with given total weight
+falls far below its mean most easily if all the weight is on one: Roosta-Khorasani and Szekely, Linear Algebra Appl.
+2015). Where cancellation does not allow that, or the rank is so small that it costs no more, the residual is formed by
+blocks of rows, so that its norm is known to rounding.
 
 With a rank asked for, the best rank-k error is bounded from below: by Mirsky's inequality from a full SVD, from all
 eigenvalues of the Gram matrix where the algorithm left them, else by `primitives.low_rank.optimality` from the range
@@ -24,6 +30,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.special import gammaincinv
 
 from ...primitives.algorithm import Algorithm, Outcome
 from ...primitives.evidence import Evidence
@@ -33,9 +40,10 @@ from ...primitives.low_rank.range_basis import Products, orthonormalize
 from ...primitives.task import UNIT_ROUNDOFF, Task
 from ...primitives.work import Calls, Work
 from ..certificate import Certificate
-from .products import UNIT, rmatmul64, row_blocks
+from .products import UNIT, column_norms, matmul64, rmatmul64, row_blocks
 
 _TIGHT = 1e-4  # excess over the best error that bounds from a range seldom show
+_TEST_VECTORS = 8
 
 
 def _means(lib: Library, A: Any, task: Task) -> Any:
@@ -61,10 +69,65 @@ def _norm_by_blocks(lib: Library, A: Any, mean: Any, U: Any = None, scaled_Vh: A
     return math.sqrt(total)
 
 
-def _energy_of_product(lib: Library, left: Any, right: Any, s: Any) -> float:
-    """||U S Vh||_F^2 from the upper triangles of U'U and Vh Vh': ||s||^2 only as far as the factors are orthonormal."""
-    weighted = lib.xp.triu(left) * lib.xp.triu(right) * (s[:, None] * s[None, :])
-    return 2.0 * float(weighted.sum()) - float(lib.xp.linalg.diagonal(weighted).sum())
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What test vectors show of the factors: ||A - U S Vh||_F^2 is `energy` up to `slack`; `departure` of either from
+    orthonormal columns, at most, in the Frobenius norm. `exact`: nothing was left to chance."""
+
+    energy: float
+    slack: float
+    departure: float
+    exact: bool
+
+
+def _checked(
+    lib: Library,
+    A: Any,
+    mean: Any,
+    factors: tuple[Any, Any, Any],
+    right: bool,
+    norm_fro: float,
+    seed: int,
+    delta: float,
+) -> _Checked:
+    """The factors by independent test vectors, with probability 1 - delta.
+
+    `right`: A V = U S is what holds up to rounding, otherwise A'U = V S. Where there are no more columns than test
+    vectors, the identity takes their place and nothing is left to chance.
+    """
+    U, s, Vh = factors
+    k = s.shape[0]
+    if k == 0:
+        return _Checked(norm_fro**2, 64.0 * UNIT * norm_fro**2, 0.0, True)
+    exact = k <= _TEST_VECTORS
+    if exact:
+        X, quantile = np.eye(k), 1.0
+    else:
+        X = np.random.default_rng(np.random.Philox(key=seed + 3)).standard_normal((k, _TEST_VECTORS))
+        quantile = 2.0 * float(gammaincinv(_TEST_VECTORS / 2.0, delta / 3.0))
+    X = lib.asarray(X)
+    V = Vh.T
+    held, other = (V, U) if right else (U, V)  # the one that meets A, and the one that its image is compared with
+    shown, beside = lib.matmul(held, X), lib.matmul(other, X)
+    scale = s[:, None]
+    image = lib.matmul(other, scale * X)
+    if right:
+        product = matmul64(lib, A, shown)
+        product = product if mean is None else product - lib.matmul(mean, shown)
+    else:
+        product = rmatmul64(lib, A, shown)
+        product = product if mean is None else product - mean.T * shown.sum(0)[None, :]
+
+    def at_most(E: Any) -> float:
+        total = float((E * E).sum())
+        return math.inf if math.isnan(total) else math.sqrt(total / quantile)
+
+    failing = at_most(product - image)
+    departures = at_most(lib.rmatmul(held, shown) - X), at_most(lib.rmatmul(other, beside) - X)
+    norms = column_norms(other) * s
+    size = float((norms * norms).sum())
+    slack = 2.0 * failing * math.sqrt(size) + departures[0] * size + 64.0 * UNIT * norm_fro**2
+    return _Checked(norm_fro**2 - size, slack, max(departures), exact)
 
 
 def certify(
@@ -83,28 +146,26 @@ def certify(
     U, s, Vh = (lib.astype(part, "float64") for part in outcome.value)
     mean = _means(lib, A, task)
     norm_fro = evidence.norm_fro or 0.0
-    scaled_Vh = s[:, None] * Vh
     if mean is not None or task.dtype != "float64":  # ||A||^2 - m ||mean||^2 cancels; sums in float32 are inexact
         norm_fro = _norm_by_blocks(lib, A, mean)
     delta = 1.0 - confidence
-    left, right = lib.gram(U), lib.gram(Vh.T)
-    seen = _seen_range(lib, A, outcome, task, mean, seed)
-    own = _energy_of_product(lib, left, right, s)
-    energy = None if seen is None else _residual_energy(lib, seen, U, Vh, s, norm_fro, own)
-    if energy is not None and energy > _resolved(target or task.target or 1e-12) * norm_fro**2:
-        estimate, method, sure = math.sqrt(energy), "residual from the range found, checked by test vectors", confidence
-        cancelled = math.sqrt(energy + 64.0 * UNIT * norm_fro**2) - estimate
-    else:
-        estimate = _norm_by_blocks(lib, A, mean, U, scaled_Vh)
-        method, sure, cancelled = "residual formed by blocks", 1.0, 0.0
-    rounding = 4.0 * UNIT * norm_fro + cancelled
-    bound = estimate * (1.0 + 1e-13) + rounding
     if norm_fro == 0.0:
         good = not bool(lib.xp.any(s != 0))
         return _certificate(0.0 if good else math.inf, 0.0, 1.0, "A is zero", target)
-    departure = max(optimality.departure(lib, left), optimality.departure(lib, right)) if s.shape[0] else 0.0
-    if not departure < 1e2 * UNIT_ROUNDOFF[task.dtype] * max(task.m, task.n):
-        return _certificate(math.inf, departure, sure, "the factors are not orthonormal", target)
+    found = outcome.by_products.get("range")
+    checked = _checked(lib, A, mean, (U, s, Vh), found is None or found.transposed, norm_fro, seed, 0.25 * delta)
+    if not checked.departure < 1e2 * UNIT_ROUNDOFF[task.dtype] * max(task.m, task.n):
+        return _certificate(math.inf, checked.departure, 1.0, "the factors are not orthonormal", target)
+    aim = target or task.target or 1e-12
+    if checked.energy > 0.0 and checked.slack < checked.energy * min(1e-3, 1e-2 * aim):
+        estimate, method = math.sqrt(checked.energy), "residual from the factors, checked by test vectors"
+        sure = 1.0 if checked.exact else confidence
+        slack = math.sqrt(checked.energy + checked.slack) - estimate
+    else:
+        estimate = _norm_by_blocks(lib, A, mean, U, s[:, None] * Vh)
+        method, sure, slack = "residual formed by blocks", 1.0, 0.0
+    rounding = 4.0 * UNIT * norm_fro + slack
+    bound = estimate * (1.0 + 1e-13) + rounding
     if task.rank is None:
         return _certificate(bound / norm_fro, estimate / norm_fro, sure, method, target)
     # Below this the error is rounding of the factors in the dtype of the result, whatever the rank.
@@ -112,18 +173,20 @@ def certify(
     if bound <= noise:
         return _certificate(bound / norm_fro, estimate / norm_fro, sure, f"{method}: exact up to rounding", target)
     enough = math.inf if target is None else bound / (1.0 + 0.99 * target)
-    lower, how = _best_error_from_below(outcome, task, seen, norm_fro, seed, delta, enough)
+    products = Products(lib.astype(A, "float64"), lib, None if mean is None else mean[0])
+    lower, how = _best_error_from_below(lib, products, outcome, task, norm_fro, seed, 0.5 * delta, enough)
     excess = bound / lower - 1.0 if lower > 0.0 else math.inf
     columns = None
     if target is not None and excess > target:
-        lost, residual = _lost_energy(lib, A, (U, s, scaled_Vh), outcome, task, mean, seed, delta)
+        lost, residual = _lost_energy(lib, products, (U, s[:, None] * Vh), outcome, task, seed, 0.25 * delta)
         least = max(0.0, estimate - rounding) ** 2
         stationary = 1.0 / math.sqrt(1.0 - lost / least) - 1.0 if lost < least else math.inf
         if stationary < excess:
             excess, how = stationary, "best error bounded by the residuals of the singular vectors"
-        if excess > target and lost == math.inf and residual < 0.1 * target * least and seen is not None:
+        from_range = "singular_values" not in outcome.by_products
+        if excess > target and lost == math.inf and residual < 0.1 * target * least and from_range:
             # the vectors are as good as iterating makes them, and the next value is no smaller: more of them help
-            columns = seen.Q.shape[1]
+            columns = s.shape[0] if found is None else found.columns
     method = f"{method}; {how}"
     if not math.isfinite(excess):
         return _certificate(math.inf, estimate / norm_fro, sure, method, target, columns)
@@ -141,62 +204,40 @@ def _certificate(
 
 @dataclass(frozen=True, slots=True)
 class _SeenRange:
-    """Q orthonormal and B = Q'A, in float64; of the transpose of A where `products` is transposed.
-
-    `is_value`: Q is the U of the answer itself.
-    """
+    """Q orthonormal and B = Q'A, in float64; of the transpose of A where `products` is transposed."""
 
     products: Products
     Q: Any
     B: Any
-    is_value: bool
 
 
-def _seen_range(lib: Library, A: Any, outcome: Outcome, task: Task, mean: Any, seed: int) -> _SeenRange | None:
-    """The range that the algorithm found, its compressed matrix checked or computed again; None after a full SVD."""
+def _seen_range(lib: Library, products: Products, outcome: Outcome, seed: int) -> _SeenRange:
+    """The range that the algorithm found, its compressed matrix checked or computed again; else that of U."""
     found = outcome.by_products.get("range")
-    if outcome.by_products.get("singular_values") is not None or (found is None and task.rank is None):
-        return None
-    means = None if mean is None else mean[0]
-    products = Products(lib.astype(A, "float64"), lib, means, found is not None and found.transposed)
+    products = replace(products, transposed=found is not None and found.transposed)
     Q = lib.astype(lib.asarray(outcome.value[0] if found is None else found.Q), "float64")
     B = None if found is None or found.Q.dtype != Q.dtype else lib.asarray(found.B)
-    is_value = found is None
     if optimality.departure(lib, lib.gram(Q)) > 1e-12 * Q.shape[1]:
-        Q, B, is_value = orthonormalize(lib, Q)[0], None, False
+        Q, B = orthonormalize(lib, Q)[0], None
     if B is None or not _is_compressed(lib, products, Q, B, seed):
         B = products.rmatmul(Q).T
-    return _SeenRange(products, Q, B, is_value)
-
-
-def _resolved(target: float) -> float:
-    """Share of ||A||_F^2 from which a difference of energies is precise enough for a target."""
-    return max(1e-9, 1e-12 / target)
-
-
-def _residual_energy(lib: Library, seen: _SeenRange, U: Any, Vh: Any, s: Any, norm_fro: float, own: float) -> float:
-    """||A||_F^2 - 2 <U'A, S Vh> + ||U S Vh||_F^2 (`own`); U'A = (U'Q) B where U is in the span of Q."""
-    left, right = (Vh.T, U.T) if seen.products.transposed else (U, Vh)
-    if seen.is_value:
-        image = seen.B
-    else:
-        coordinates = lib.rmatmul(seen.Q, left)
-        outside = left - lib.matmul(seen.Q, coordinates)
-        within = float((outside * outside).sum()) <= 1e-24 * max(1, left.shape[1])
-        image = lib.rmatmul(coordinates, seen.B) if within else seen.products.rmatmul(left).T
-    cross = float((image * (s[:, None] * right)).sum())
-    return norm_fro**2 - 2.0 * cross + own
+    return _SeenRange(products, Q, B)
 
 
 def _best_error_from_below(
-    outcome: Outcome, task: Task, seen: _SeenRange | None, norm_fro: float, seed: int, delta: float, enough: float
+    lib: Library,
+    products: Products,
+    outcome: Outcome,
+    task: Task,
+    norm_fro: float,
+    seed: int,
+    delta: float,
+    enough: float,
 ) -> tuple[float, str]:
     """A number that ||A - A_k||_F exceeds with probability 1 - delta, and how it was found; no better than `enough`."""
     assert task.rank is not None
     values = outcome.by_products.get("singular_values")
-    if seen is None:
-        if values is None:
-            return 0.0, "the algorithm left nothing to bound the best error by"
+    if values is not None:
         # LAPACK's values are within a small multiple of u sigma_1 (Anderson et al. 1999, section 4.9); their sum of
         # squares is checked against the norm.
         unit = UNIT_ROUNDOFF[task.dtype] * math.sqrt(task.m + task.n)
@@ -206,13 +247,14 @@ def _best_error_from_below(
         return max(0.0, lower), "best error from a full SVD"
     gram, lower = outcome.by_products.get("gram_eigenvectors"), 0.0
     if gram is not None:
-        tall = replace(seen.products, transposed=task.m < task.n)
+        tall = replace(products, transposed=task.m < task.n)
         w, V = gram
-        lower = optimality.from_gram_eigenvectors(tall, w, V, task.rank, norm_fro, seed, 0.25 * delta)
+        lower = optimality.from_gram_eigenvectors(tall, w, V, task.rank, norm_fro, seed, 0.5 * delta)
         delta = 0.5 * delta
     if lower < enough:
+        seen = _seen_range(lib, products, outcome, seed)
         found = optimality.best_rank_k_lower_bound(
-            seen.products, seen.Q, seen.B, task.rank, norm_fro, seed, 0.5 * delta, enough=enough
+            seen.products, seen.Q, seen.B, task.rank, norm_fro, seed, delta, enough=enough
         )
         if found >= lower:
             return found, "best error bounded from the range found"
@@ -220,21 +262,13 @@ def _best_error_from_below(
 
 
 def _lost_energy(
-    lib: Library,
-    A: Any,
-    factors: tuple[Any, Any, Any],
-    outcome: Outcome,
-    task: Task,
-    mean: Any,
-    seed: int,
-    delta: float,
+    lib: Library, products: Products, factors: tuple[Any, Any], outcome: Outcome, task: Task, seed: int, delta: float
 ) -> tuple[float, float]:
     """||A - U S Vh||_F^2 - ||A - A_k||_F^2 is at most the first, infinite where the gap does not allow a bound.
 
     The second is what it would be, were the next singular value zero.
     """
-    U, _, scaled_Vh = factors
-    products = Products(lib.astype(A, "float64"), lib, None if mean is None else mean[0])
+    U, scaled_Vh = factors
     U = orthonormalize(lib, U)[0]
     B = products.rmatmul(U).T
     W = products.matmul(B.T)
@@ -250,7 +284,7 @@ def _lost_energy(
             np.random.default_rng(np.random.Philox(key=seed + 2)).standard_normal((task.n, optimality.TEST_VECTORS))
         )
         Y = products.matmul(X) - lib.matmul(U, lib.matmul(B, X))
-        h = optimality.spectral_norm_bound(products, U, Y, 0.5 * delta, optimality.STEPS) ** 2
+        h = optimality.spectral_norm_bound(products, U, Y, delta, optimality.STEPS) ** 2
     gap, inner = theta - h, B - scaled_Vh
     own, residual = float((inner * inner).sum()), float((C * C).sum())
     return own + residual / gap if gap > 0.0 else math.inf, own + residual / theta if theta > 0.0 else math.inf
@@ -267,18 +301,15 @@ def _is_compressed(lib: Library, products: Products, Q: Any, B: Any, seed: int) 
 def work(task: Task, evidence: Evidence, algorithm: Algorithm, options: Any) -> Work:
     """The residual, and with a rank asked for the bound on the best error."""
     k = Calls(options.backend, "float64")
-    m, n = task.m, task.n
+    m, n, r = task.m, task.n, _TEST_VECTORS
     rank = task.rank or _rank_forecast(task, evidence)
     factors = 8.0 * 2 * rank * (m + n)
     columns = min(m, n, _columns(options, rank))
-    calls = [k("syrk", m, rank), k("syrk", n, rank), k("copy", rank, rank, count=8)]
-    if not algorithm.safe:
-        side, other = (min(m, n), max(m, n)) if algorithm.name == "gram" else (m, n)  # rows of Q, columns of B
-        calls += [k("syrk", side, columns), k("gemm", m, 2, n)]
-        calls += [k("gemm", columns, rank, side, count=2), k("gemm", rank, other, columns)]
-        calls += [k("copy", side, rank, count=3), k("copy", other, rank, count=3)]
-    if not algorithm.safe and options.dtype == task.dtype == "float64" and _resolved(task.target) < 1e-4:
-        total = Work(tuple(calls), factors + 8.0 * 3 * columns * (m + n))
+    calls = [k("gemm", m, r, n), k("gemm", m, r, rank, count=2), k("gemm", n, r, rank, count=2), k("copy", m, rank)]
+    if task.dtype != "float64":  # the norm in float64, and a copy of A for what follows
+        calls += [k("cast", m, n, count=2.0), k("stream", m, n)]
+    if _resolves(task):
+        total = Work(tuple(calls), factors + 8.0 * 4 * r * (m + n))
     else:
         calls += [k("gemm", m, n, rank), k("copy", m, n), k("stream", m, n)]
         total = Work(tuple(calls), factors + 8.0 * 3 * min(m * n, 4 * 2**20 + n))
@@ -287,13 +318,22 @@ def work(task: Task, evidence: Evidence, algorithm: Algorithm, options: Any) -> 
     if algorithm.name == "gram":
         bound = optimality.gram_work(task, options.backend)
     else:
-        bound = optimality.work(replace(task, dtype="float64"), columns, options.backend)
+        side, other = m, n
+        seen = (k("syrk", side, columns), k("gemm", m, 2, n), k("gemm", columns, other, columns))
+        bound = Work(seen) + optimality.work(replace(task, dtype="float64"), columns, options.backend)
         if task.target < _TIGHT:  # bounds from the range are not as tight: residuals of the singular vectors as well
             products = (k("gemm", n, rank, m), k("gemm", m, rank, n), k("gemm", rank, rank, m, count=5))
             bound += Work((*products, *optimality.work(replace(task, dtype="float64"), 0, options.backend).calls))
     if options.dtype != "float64":
         total += Work((k("gemm", columns, n, m), k("qr", m, columns)))
     return total + bound.holding(factors if task.dtype == "float64" else factors + 8.0 * m * n)
+
+
+def _resolves(task: Task) -> bool:
+    """Whether a difference of energies is likely to tell the error well enough for the target."""
+    if task.rank is None:
+        return task.target >= (3e-6 if task.dtype == "float64" else 1e-2)
+    return task.target >= (1e-7 if task.dtype == "float64" else 3e-3)
 
 
 def range_columns(task: Task, algorithm: Algorithm, options: Any) -> int | None:

@@ -105,18 +105,20 @@ def best_rank_k_lower_bound(
     if k >= min(m, n):
         return 0.0
     lib = products.lib
+    T = _float64(lib, lib.matmul(B, B.T))
+    slack = 20.0 * UNIT_ROUNDOFF[products.dtype] * norm_fro**2  # rounding in T, C'C and the norm
+    inside = np.maximum(_eigenvalues(lib, T), 0.0)
+    found = float(inside[k:].sum()) - slack if k < l else 0.0  # by interlacing
+    if found >= enough**2:
+        return math.sqrt(max(found, 0.0))
     r = min(TEST_VECTORS, n)
     Omega = gaussian_columns(products, r, (seed ^ _SEED) & (2**64 - 1))
     W = products.matmul(lib.xp.concat([B.T, Omega], axis=1))
     AB, Y = W[:, :l], W[:, l:]
     Y = Y - lib.matmul(Q, lib.matmul(B, Omega))
-    T = _float64(lib, lib.matmul(B, B.T))
     C = AB - lib.matmul(Q, lib.rmatmul(Q, AB))
     CC = _float64(lib, lib.rmatmul(C, C))
     residual = max(norm_fro**2 - float(np.trace(T)), 0.0)
-    slack = 20.0 * UNIT_ROUNDOFF[products.dtype] * norm_fro**2  # rounding in T, C'C and the norm
-    inside = np.maximum(_eigenvalues(lib, T), 0.0)
-    found = float(inside[k:].sum()) - slack if k < l else 0.0  # by interlacing
     for t in dict.fromkeys((0, steps)):
         if found >= enough**2:
             break
@@ -149,9 +151,10 @@ def from_gram_eigenvectors(
     """A number that ||A - A_k||_F exceeds with probability 1 - failure_probability, from all eigenvalues of A'A.
 
     With E = A'A - V diag(w) V', the k largest eigenvalues of A'A sum to at most (1 + ||V'V - I||) times those of w
-    (Ostrowski) and sqrt(k) ||E||_F (Weyl, Ky Fan). ||E X||_F^2 for a standard normal X (n, r) is a sum of chi-squared
-    variables with r degrees of freedom, weighted by the squared eigenvalues of E; of all weights with the same sum a
-    single one is the most likely to fall far below its mean (Roosta-Khorasani and Szekely, Linear Algebra Appl. 2015).
+    (Ostrowski) and sqrt(k) ||E||_F (Weyl, Ky Fan). Test vectors bound both norms: ||E X||_F^2 for a standard normal
+    X (n, r) is a sum of chi-squared variables with r degrees of freedom, weighted by the squared eigenvalues of E; of
+    all weights with the same sum a single one is the most likely to fall far below its mean (Roosta-Khorasani and
+    Szekely, Linear Algebra Appl. 2015).
 
     Parameters
     ----------
@@ -171,24 +174,25 @@ def from_gram_eigenvectors(
     r = min(TEST_VECTORS, n)
     X = gaussian_columns(products, r, (seed ^ _SEED) & (2**64 - 1))
     scales = lib.asarray(np.asarray(w, dtype=np.float64))
-    EX = products.rmatmul(products.matmul(X)) - lib.matmul(V, scales[:, None] * lib.rmatmul(V, X))
-    quantile = 2.0 * float(gammaincinv(r / 2.0, failure_probability))
-    error = math.sqrt(float((EX * EX).sum()) / quantile)
+    VX = lib.rmatmul(V, X)
+    EX = products.rmatmul(products.matmul(X)) - lib.matmul(V, scales[:, None] * VX)
+    DX = lib.matmul(V, VX) - X  # V is square: ||VV' - I|| = ||V'V - I||
+    quantile = 2.0 * float(gammaincinv(r / 2.0, 0.5 * failure_probability))
+    error, apart = (math.sqrt(float((Y * Y).sum()) / quantile) for Y in (EX, DX))
     kept = float(np.sort(np.maximum(np.asarray(w, dtype=np.float64), 0.0))[::-1][:k].sum())
     slack = 20.0 * UNIT_ROUNDOFF["float64"] * norm_fro**2
-    return math.sqrt(max(0.0, norm_fro**2 - (1.0 + departure(lib, lib.gram(V))) * kept - math.sqrt(k) * error - slack))
+    return math.sqrt(max(0.0, norm_fro**2 - (1.0 + apart) * kept - math.sqrt(k) * error - slack))
 
 
 def gram_work(task: Task, backend: str) -> Work:
-    """Of `from_gram_eigenvectors`: two products with r columns, two with V, and V'V."""
+    """Of `from_gram_eigenvectors`: two products with r columns, and three with V."""
     m, n = shared.shape(task)
     r, k = min(TEST_VECTORS, n), Calls(backend, "float64")
     calls = (
         KernelCall("randn", (n, r), "float64", "numpy"),
         k("gemm", m, r, n),
         k("gemm", n, r, m),
-        k("gemm", n, r, n, count=2),
-        k("syrk", n, n),
+        k("gemm", n, r, n, count=3),
         k("gemm", r, r, r, count=_SMALL_OPERATIONS),
     )
     return Work(calls, shared.entries("float64", 3 * n * n + (m + 4 * n) * r))

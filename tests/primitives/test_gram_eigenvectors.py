@@ -71,14 +71,15 @@ def test_wrong_eigenvalues_and_vectors_do_not_make_it_invalid():
 def test_it_holds_with_the_probability_that_is_stated():
     """The worst case, where E has rank one: the claim is wrong by one eigenvalue, and only the test vectors can tell.
 
-    Were the quantile that of a larger probability, more bounds than stated would be above the best error.
+    Were the quantile that of a larger probability, more bounds than stated would be above the best error. Half of the
+    probability is kept for the eigenvectors, which are orthonormal here.
     """
     n, k, p = 20, 1, 0.1
     A = np.diag(np.sqrt(np.r_[2.0, np.ones(n - 1)]))
     w, V = np.r_[1.0, np.ones(n - 1)], np.eye(n)  # the largest is claimed to be 1 and is 2: E = e e'
     best = best_error(A, k)
     above = sum(bound(A, w, V, k, seed, p) > best for seed in range(600))
-    assert 600 * p * 0.6 < above < 600 * p * 1.4
+    assert 300 * p * 0.6 < above < 300 * p * 1.4
 
 
 @pytest.mark.parametrize("center", [False, True])
