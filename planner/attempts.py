@@ -51,9 +51,9 @@ def run_and_certify(
     ran = time.perf_counter()
     _check_shapes(outcome.value, prepared)
     lib = library(entry.options.backend)
-    if prepared.evidence.norm_fro is None:
-        prepared.evidence = replace(prepared.evidence, norm_fro=_norm_afterwards(lib, prepared, outcome))
     value = tuple(map(lib.asarray, outcome.value)) if isinstance(outcome.value, tuple) else lib.asarray(outcome.value)
+    if prepared.evidence.norm_fro is None and kind.needs_norm(lib.asarray(prepared.A), value, task, metric):
+        prepared.evidence = replace(prepared.evidence, norm_fro=_norm_afterwards(lib, prepared, outcome))
     certified = outcome if value is outcome.value else replace(outcome, value=value)
     with np.errstate(all="ignore"):  # an answer may be anything; what overflows is not certified
         certificate = kind.certify(

@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from ..cost_models.price import Unpriced, price
+from ..cost_models.price import Pool, Unpriced, price
 from ..primitives.algorithm import Algorithm
 from ..primitives.evidence import Evidence, Finding
 from ..primitives.task import Task
@@ -57,7 +57,8 @@ def solve_at_once(kind: Kind, problem: Problem, budget: Budget, seed: int) -> So
             break
         if task.m * task.n >= _WORTH_ASKING and "torch" in sys.modules:
             profile = ByIdentity(machine_of(None).profile)
-            options = _on_the_fastest_library(algorithm, options, replace(task, seed=0), profile)
+            awake = run.tried[-1].options.backend if run.tried else ""
+            options = _on_the_fastest_library(algorithm, options, replace(task, seed=0), profile, Pool(awake))
         candidate = Candidate(algorithm.label(options), algorithm.name, algorithm.title, None, True, "")
         if run.attempt(Entry(candidate, algorithm, options)):
             return unmetered(run, lambda: _plan_afterwards(run, problem))
@@ -66,14 +67,14 @@ def solve_at_once(kind: Kind, problem: Problem, budget: Budget, seed: int) -> So
 
 
 @lru_cache(maxsize=512)
-def _on_the_fastest_library(algorithm: Algorithm, options: Any, task: Task, profile: ByIdentity) -> Any:
+def _on_the_fastest_library(algorithm: Algorithm, options: Any, task: Task, profile: ByIdentity, pool: Pool) -> Any:
     """The options with the library that is forecast to be fastest, remembered for the shape."""
     priced = []
     own = "torch" if task.library == "torch" else options.backend
     for other in algorithm.options(task, Evidence()):
         if other.dtype == options.dtype and replace(other, backend=options.backend) == options:
             with contextlib.suppress(Unpriced):
-                seconds = price(algorithm.work(task, Evidence(), other), profile.profile).seconds.median
+                seconds = price(algorithm.work(task, Evidence(), other), profile.profile, pool=pool).seconds.median
                 priced.append((_KEEP * seconds if other.backend == own else seconds, other.backend, other))
     return min(priced)[2] if priced else options
 
@@ -93,6 +94,8 @@ def _plan_afterwards(run: Attempts, problem: Problem) -> Plan:
     if guessed:
         seen = f"a few rows make A look {task.structure}, and the certificate has read all of it"
         why = f"A looked {task.structure}"
+    elif entry.options.dtype != task.dtype:
+        seen = f"64 rows look as if {entry.options.dtype} factors would do"
     finding = Finding("none", f"{seen} ({entry.algorithm.title})")
     return Plan(
         task=task,

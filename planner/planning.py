@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import sys
@@ -23,6 +22,7 @@ from ..primitives.kernels import library
 from ..primitives.norms import sampled_norm
 from ..primitives.task import Task
 from ..primitives.tuning import Tuning
+from ..primitives.work import Work
 from ..profiles import HardwareProfile, completed, generic
 from ..profiles import find as find_profile
 from ..profiles import load as load_profile
@@ -199,6 +199,9 @@ def make_plan(
     notes = [scaling_note(prepared)] if prepared.exponent_A or prepared.exponent_b else []
     if before is not None:
         notes += [f"tried before planning: {a.label}, {a.outcome}" for a in before.attempts]
+        for entry in before.tried:
+            work = entry.algorithm.work(prepared.task, prepared.evidence, entry.options)
+            prepared.pool = _pool_after(work, profile, prepared.pool)
     probing = time.perf_counter()
     with PeakMemory() as memory:
         entries = _probe(kind, prepared, budget, profile, rigor, probing - started)
@@ -342,9 +345,15 @@ def _probe(
             if entries is None:
                 ready = frozenset(prepared.by_products)
                 entries = _remembered(kind, task, evidence, profile, limits, ready, prepared.pool)
-            if rigor != "exhaustive" and not _worth(kind, step, task, evidence, profile, limits, prepared, entries):
+        backends = _probing_backends(task, entries)
+        if not step.always and rigor != "exhaustive":
+            assert entries is not None
+            asked = kind, step, task, evidence, profile, limits, prepared, entries
+            saved = {backend: _saved(*asked, backend) for backend in backends}
+            backends = sorted((b for b in backends if saved[b] > 0.0), key=lambda b: -saved[b])
+            if not backends:
                 continue
-        backend = _probing_backend(task, entries)
+        backend = backends[0]
         started = time.perf_counter()
         if not step.unchecked:
             check(prepared, library(backend))
@@ -353,13 +362,20 @@ def _probe(
         entries = None
         seconds = time.perf_counter() - started
         spent += seconds
-        with contextlib.suppress(Unpriced):
-            work = step.work(prepared.task, prepared.evidence, backend)
-            prepared.pool = price(work, profile, pool=prepared.pool).pool
+        work = step.work(prepared.task, prepared.evidence, backend)
+        prepared.pool = _pool_after(work, profile, prepared.pool)
         prepared.task = task
         prepared.evidence = _with_price(evidence, step.name, seconds, len(prepared.evidence.findings))
         prepared.by_products.update(by_products)
     return entries
+
+
+def _pool_after(work: Work, profile: HardwareProfile, pool: Pool) -> Pool:
+    """Whose threads some work leaves awake."""
+    try:
+        return price(work, profile, pool=pool).pool
+    except Unpriced:
+        return pool
 
 
 def _with_price(evidence: Evidence, probe: str, seconds: float, known: int) -> Evidence:
@@ -371,13 +387,22 @@ def _with_price(evidence: Evidence, probe: str, seconds: float, known: int) -> E
     return replace(evidence, findings=(*evidence.findings[:known], priced, *(replace(f, probe=probe) for f in new[1:])))
 
 
-def _probing_backend(task: Task, entries: list[Entry] | None) -> str:
-    """The library that the best candidate so far runs in, for it to find its threads awake."""
-    likely = entries[0].options.backend if entries else ""
-    return likely if likely in backends_for(task, ("scipy", "torch")) else home_backend(task)
+def _probing_backends(task: Task, entries: list[Entry] | None) -> list[str]:
+    """The libraries a probe may run in: first that of the best candidate so far, for it to find its threads awake.
+
+    Then those of others that come close, for what the probe finds may make one of them the best.
+    """
+    able = backends_for(task, ("scipy", "torch"))
+    best = _best(entries) if entries else None
+    if entries is None or best is None:
+        likely = entries[0].options.backend if entries else ""
+        return [likely if likely in able else home_backend(task)]
+    close = (e for e in entries if e.candidate.feasible and e.candidate.cost <= _CLOSE * best.candidate.cost)
+    found = dict.fromkeys(e.options.backend for e in (best, *close) if e.options.backend in able)
+    return list(found) or [home_backend(task)]
 
 
-def _worth(
+def _saved(
     kind: Kind,
     step: ProbeStep,
     task: Task,
@@ -386,22 +411,23 @@ def _worth(
     limits: Limits,
     prepared: Prepared,
     entries: list[Entry],
-) -> bool:
-    """Value of information: does what the probe may find save more, in the mean over its outcomes, than it costs?
+    backend: str,
+) -> float:
+    """Value of information: how much more the probe saves, in the mean over its outcomes, than it costs [s].
 
     What is saved is the difference between the choice made without it and the one made with it: what would not change
     the choice is worth nothing. `entries` are the candidates as they stand without it.
     """
-    work = step.work(task, evidence, _probing_backend(task, entries))
+    work = step.work(task, evidence, backend)
     try:
         priced = price(work, profile, pool=prepared.pool)
     except Unpriced:
-        return False
+        return -math.inf
     cost = priced.seconds.median + step.thin_calls * profile.python_overhead_seconds
     if limits.memory is not None and work.peak_bytes > limits.memory:
-        return False
+        return -math.inf
     if limits.latency is not None and cost > limits.latency:
-        return False
+        return -math.inf
     ready = frozenset(prepared.by_products)
     now, gain = _best(entries), 0.0
     # Forecasts of the same algorithm through other libraries move together: the fastest stands for them.
@@ -411,13 +437,13 @@ def _worth(
         then = _best(found)
         if now is None:
             if then is not None:
-                return True
+                return math.inf
             continue
         if _goes_wrong(now, kind, task, known, ready):  # its time is lost, no more often than it is taken to fail
             gain += min(chance, now.candidate.failure) * forecast_seconds(now.candidate)
         elif then is not None:
             gain += chance * max(0.0, _cost_of(now, found) - then.candidate.cost)
-    return gain > cost
+    return gain - cost
 
 
 def _best(entries: list[Entry]) -> Entry | None:

@@ -68,6 +68,15 @@ def sampled_norm(A: Array, seed: int, rows: int = 64) -> float:
     return math.sqrt(m / rows) * norm(A[i])
 
 
+def spectral_norm_from_below(A: Array, rows: int = 64) -> float:
+    """A lower bound of ||A||_2 from some `rows` evenly spaced rows S of A : (m, n), by ||S||_F / sqrt(rank).
+
+    It is no sharper than ||A||_F / sqrt(min(m, n)) where all rows are of one length, and costs no pass over A.
+    """
+    S = A[:: max(1, -(-A.shape[0] // rows))]
+    return norm(S) / math.sqrt(max(1, min(S.shape)))
+
+
 def column_norms(A: Array) -> Array:
     """2-norms of the columns of A : (m, n), as a float64 array (n,) of A's own library."""
     xp = array_api_compat.array_namespace(A)

@@ -65,7 +65,7 @@ def test_accuracy_is_kept(kind):
 @pytest.mark.parametrize("kind", draws.KINDS)
 def test_every_candidate_is_honest(kind, monkeypatch):
     # Probes are run although these problems are hardly worth it: what they find makes more algorithms applicable.
-    monkeypatch.setattr(planning, "_worth", lambda *arguments: True)
+    monkeypatch.setattr(planning, "_saved", lambda *arguments: 1.0)
     # What the planner would not choose is run as well: a certificate must catch an algorithm that is out of its
     # depth. A candidate may fail, but not certify what is not so.
     verdicts = []

@@ -108,7 +108,8 @@ class Kind(ABC):
         backend = "scipy" if task.device == "cpu" and task.library != "cupy" else task.library
         for algorithm in self.algorithms:
             if algorithm.name == name:
-                found = [options for options in algorithm.options(task, Evidence()) if options.dtype == task.dtype]
+                known = list(algorithm.options(task, Evidence()))
+                found = [options for options in known if options.dtype == task.dtype] or known
                 if found:
                     return algorithm, next((options for options in found if options.backend == backend), found[0])
         raise LookupError(f"the registry has no {name} for {self.name} on {backend}")
@@ -152,6 +153,13 @@ class Kind(ABC):
         confidence: float,
     ) -> Certificate:
         """Certificate of an outcome, operands and value being arrays of `lib`."""
+
+    def needs_norm(self, A: Any, value: Any, task: Task, metric: str) -> bool:
+        """Whether ||A||_F has to be known to certify a value, or that A is finite and of moderate size.
+
+        Both are arrays of one library; where it is False, the certificate itself tells.
+        """
+        return True
 
     def learned(self, task: Task, evidence: Evidence, outcome: Outcome) -> Evidence:
         """The evidence with what an answer that was not good enough has shown."""

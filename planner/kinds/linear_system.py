@@ -25,9 +25,11 @@ _SMALL_FLOPS = 4e8
 _WELL_CONDITIONED = 0.6  # how often a matrix is conditioned well enough for float32 factors
 _TOO_MUCH = 1e7  # about where they do no more
 _EVEN, _UNEVEN = 0.2, 0.05  # effective rank over n of matrices on either side
+_EVEN_ENOUGH = 0.1  # from which float32 factors have always done
 _GOOD, _BAD = Interval(30.0, 10.0, 100.0), Interval(1e10, 1e9, math.inf)
 _WORTH_A_GUESS = 200  # order from which it matters whether A is triangular or banded, or float32 would do
 _SOLVERS = {"diagonal": "diagonal", "upper": "triangular", "lower": "triangular", "banded": "banded"}
+_WORTH_FLOAT32 = 450  # order from which float32 factors save more than looking whether they will do takes
 _WORTH_A_LOOK = 48  # order from which Cholesky saves more than looking whether A is symmetric takes
 
 
@@ -149,8 +151,20 @@ class LinearSystemKind(Kind):
             return (self.setting(name, task) for name in (solver, "lu")[: 1 + self.small(task)])
         if not self.small(task):
             return ()
-        spd = task.structure == "spd" or (task.n >= _WORTH_A_LOOK and structure.may_be_spd(A))
-        return (self.setting(name, task) for name in (("cholesky",) if spd else ()) + ("lu",))
+        if task.structure == "spd" or (task.n >= _WORTH_A_LOOK and structure.may_be_spd(A)):
+            first = ("cholesky",)
+        else:
+            first = ("mixed_lu",) if self._float32_will_do(task, A) else ()
+        return (self.setting(name, task) for name in (*first, "lu"))
+
+    @staticmethod
+    def _float32_will_do(task: Task, A: Any) -> bool:
+        """Whether singular values are spread so evenly that float32 factors and a few corrections reach the target."""
+        dense = task.n >= _WORTH_FLOAT32 and 4 * task.nrhs <= task.n
+        if not dense or task.dtype != "float64" or task.device != "cpu":
+            return False
+        found = effective_rank.run(A, task, Evidence(), backend="scipy")
+        return found.effective_rank is not None and found.effective_rank >= _EVEN_ENOUGH
 
     def floor(self, task: Task, evidence: Evidence) -> float:
         return task.unit_roundoff
@@ -169,6 +183,9 @@ class LinearSystemKind(Kind):
     ) -> Certificate:  # fmt: skip
         enough = self.lapack_target(task, evidence) if target is None else target
         return certificate.certify(lib, A, b, outcome.value, task, evidence, metric, target, enough)
+
+    def needs_norm(self, A: Any, value: Any, task: Task, metric: str) -> bool:
+        return certificate.needs_norm(A, value, task, metric)
 
     def slice_problem(self, A: Any, b: Any, task: Task) -> tuple[Any, Any, Task]:
         n = max(1, task.n // 2)

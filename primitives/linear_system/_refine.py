@@ -23,7 +23,7 @@ import numpy as np
 from ..algorithm import Breakdown
 from ..evidence import Evidence
 from ..interval import Interval
-from ..norms import column_norms, norm
+from ..norms import column_norms, norm, spectral_norm_from_below
 from ..task import UNIT_ROUNDOFF, Task
 from ..work import Calls, KernelCall
 from ._common import growing, vector_bytes
@@ -107,11 +107,11 @@ def refine(lib: Any, A: Array, b: Array, solve: Callable[[Array], Array], task: 
 
 def lower_bound_of_norm(A: Array, evidence: Evidence) -> float:
     """A lower bound of ||A||_2, from the evidence where there is one."""
-    n = A.shape[1]
     if evidence.norm_2 is not None and evidence.norm_2.low > 0.0:
         return evidence.norm_2.low
-    norm_fro = evidence.norm_fro if evidence.norm_fro is not None else norm(A)
-    return norm_fro / math.sqrt(n)
+    if evidence.norm_fro is not None:
+        return evidence.norm_fro / math.sqrt(A.shape[1])
+    return spectral_norm_from_below(A)
 
 
 def floor_of(n: int) -> float:

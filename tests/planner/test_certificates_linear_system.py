@@ -43,10 +43,11 @@ def problems(count: int, seed: int) -> Iterator[tuple[str, np.ndarray, np.ndarra
         yield f"{i}: n={n} condition={condition:.0e} noise={noise:.0e}", A, b, x
 
 
-def test_never_below_the_true_error_and_seldom_far_above():
+@pytest.mark.parametrize("evidence", [None, Evidence()], ids=["norm known", "norm not known"])
+def test_never_below_the_true_error_and_seldom_far_above(evidence):
     ratios = []
     for what, A, b, x in problems(150, seed=1):
-        found, error = certify(LinearSystem(A, b), x), truth.backward_error(A, x, b)
+        found, error = certify(LinearSystem(A, b), x, evidence=evidence), truth.backward_error(A, x, b)
         assert found.bound >= error.low, what
         assert found.estimate <= found.bound
         assert found.confidence == 1.0
@@ -224,9 +225,46 @@ def test_its_price_is_that_of_a_few_products(nrhs, backend):
         return price(certificate.work(task, evidence, backend), profile).seconds.median
 
     known = Evidence(norm_fro=50.0, norm_2=Interval.exact(2.0))
-    assert 0.0 < seconds(task, known) == seconds(task, Evidence(norm_fro=50.0)) < seconds(task, Evidence()) < 0.02
+    assert 0.0 < seconds(task, known) == seconds(task, Evidence(norm_fro=50.0)) == seconds(task, Evidence()) < 0.02
     sharp = replace(task, target=1e-15)  # where ||A||_F / sqrt(n) will not do
     assert seconds(sharp, known) < seconds(sharp, Evidence(norm_fro=50.0)) < 0.02
+
+
+@pytest.mark.parametrize("rows", ["alike", "one huge", "one of those seen huge", "graded", "most of them tiny"])
+def test_without_the_norm_a_few_rows_stand_for_it(rows):
+    """However the rows that were not looked at differ, the bound holds; where they are alike it is as sharp."""
+    rng = np.random.default_rng(7)
+    n = 200  # every fourth row is looked at
+    factors = {
+        "alike": np.ones(n),
+        "one huge": np.where(np.arange(n) == 1, 1e8, 1.0),
+        "one of those seen huge": np.where(np.arange(n) == 4, 1e8, 1.0),
+        "graded": np.logspace(-6, 6, n),
+        "most of them tiny": np.where(np.arange(n) % 50 == 3, 1.0, 1e-9),
+    }[rows]
+    A = factors[:, None] * matrices.with_spectrum(n, n, spectra.geometric(n, 100.0), rng).A
+    b = rng.standard_normal(n)
+    for noise in (0.0, 1e-12, 1e-6):
+        x = np.linalg.solve(A, b) * (1.0 + noise * rng.standard_normal(n))
+        error = truth.backward_error(A, x, b)
+        for target in (None, 1e-13, 1e-5):
+            found = certify(LinearSystem(A, b), x, evidence=Evidence(), target=target)
+            assert found.bound >= error.low
+            if rows == "alike":
+                known = certify(LinearSystem(A, b), x, target=target)
+                assert found.bound <= 1.5 * known.bound
+
+
+def test_the_norm_is_needed_where_the_residual_might_not_tell():
+    rng = np.random.default_rng(8)
+    A, task = rng.standard_normal((200, 200)), Task("linear_system", 200, 200)
+    x = rng.standard_normal(200)
+    assert not certificate.needs_norm(A, x, task, "backward_error")
+    assert certificate.needs_norm(A, x, task, "relative_residual")
+    assert certificate.needs_norm(A, np.where(np.arange(200) == 7, 0.0, x), task, "backward_error")
+    for far in (1e-180, 1e180, np.nan, np.inf):
+        with np.errstate(all="ignore"):
+            assert certificate.needs_norm(far * A, x, task, "backward_error"), far
 
 
 def test_a_sharper_bound_on_the_norm_is_looked_for_only_where_it_decides(monkeypatch):

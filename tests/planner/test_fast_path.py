@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import autonla as nla
+from autonla.cost_models.price import Pool
 from autonla.planner import attempts, execution, fast_path, planning, prepare
 from autonla.planner.kinds import kind_of
 from autonla.primitives.algorithm import Breakdown
@@ -295,6 +298,45 @@ def test_cholesky_goes_first_where_a_glance_says_that_the_matrix_may_be_definite
     assert truth.backward_error(G, solution.value, B).high <= 1e-12
 
 
+@pytest.mark.parametrize(
+    ("spectrum", "expected"),
+    [("flat", ["mixed_lu"]), ("geometric", ["lu"]), ("one small", ["mixed_lu", "lu"])],
+)
+def test_float32_factors_go_first_where_singular_values_look_even(spectrum, expected, calls):
+    """One tiny singular value cannot be seen in a few rows: float32 is tried in vain, and its failure costs no plan."""
+    n = 480
+    s = {"flat": np.ones(n), "geometric": spectra.geometric(n, 1e9), "one small": spectra.one_small(n, 1e11)}[spectrum]
+    G, b = matrices.with_spectrum(n, n, s, np.random.default_rng(4)).A, RNG.standard_normal(n)
+    solution = nla.solve(nla.LinearSystem(G, b), nla.Budget(accuracy=1e-12), rng=0)
+    assert calls == []
+    assert [a.label.partition("[")[0] for a in solution.record.attempts] == expected
+    assert truth.backward_error(G, solution.value, b).high <= 1e-12
+    looked = "64 rows look as if float32 factors would do"
+    assert (looked in solution.plan.evidence.findings[0].sentence) == (expected == ["mixed_lu"])
+
+
+def test_without_an_accuracy_float32_factors_are_refined_to_what_LAPACK_would_give(calls):
+    G, b = matrices.with_spectrum(480, 480, np.ones(480), np.random.default_rng(5)).A, RNG.standard_normal(480)
+    solution = nla.solve(nla.LinearSystem(G, b), rng=0)
+    assert calls == []
+    assert _tried(solution) == ["mixed_lu"]
+    assert truth.backward_error(G, solution.value, b).high <= 2e-15
+
+
+def test_after_a_failure_the_library_whose_threads_are_awake_goes_on():
+    """Where two are as fast; the profile says what taking over from another one costs."""
+    pytest.importorskip("torch")
+    task, kind = Task("least_squares", 20_000, 20, target=1e-6), kind_of("least_squares")
+    names = ("scipy", "numpy", "torch")
+    profile = synthetic_profile(pool_switch_seconds={f"{a}>{b}": 0.02 for a in names for b in names if a != b})
+    algorithm, options = kind.setting("householder_qr", task)
+    for awake in ("scipy", "torch"):
+        after = fast_path._on_the_fastest_library(
+            algorithm, replace(options, backend="torch"), task, planning.ByIdentity(profile), Pool(awake)
+        )
+        assert after.backend == awake
+
+
 def test_a_matrix_whose_lower_triangle_differs_where_no_glance_falls_is_not_solved_by_half_of_it():
     G = A @ A.T + np.eye(50)
     G[30, 20] += 1.0
@@ -418,7 +460,7 @@ def test_no_right_hand_side():
 
 def at_once(task: Task, A=None) -> list[str]:
     found = list(kind_of(task.kind).at_once(task, A))
-    assert all(options.dtype == task.dtype for _, options in found)
+    assert all(options.dtype == task.dtype for algorithm, options in found if algorithm.name != "mixed_lu")
     assert all(options.backend == "scipy" for _, options in found)
     return [algorithm.name for algorithm, _ in found]
 
@@ -434,6 +476,10 @@ def test_what_is_tried_at_once(dtype, library):
     assert at_once(task("linear_system", 60, 60), np.eye(60)) == ["cholesky", "lu"]
     assert at_once(task("linear_system", 60, 60), -np.eye(60)) == ["lu"]
     assert at_once(task("linear_system", 10, 10, structure="spd"), eye) == ["cholesky", "lu"]
+    orthogonal = np.linalg.qr(np.random.default_rng(0).standard_normal((500, 500)))[0]
+    even = ["mixed_lu", "lu"] if dtype == "float64" else ["lu"]
+    assert at_once(task("linear_system", 500, 500, target=1e-12), orthogonal) == even
+    assert at_once(task("linear_system", 500, 500, nrhs=300, target=1e-12), orthogonal) == ["lu"]
     assert at_once(task("linear_system", 1000, 1000)) == []
     for m, n in ((60, 8), (8, 60)):
         assert at_once(task("least_squares", m, n)) == ["normal_equations", "householder_qr", "svd"]
@@ -506,6 +552,14 @@ NOT_FINITE = {
 }
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_entry_that_meets_nothing_but_zeros_is_seen_all_the_same(bad):
+    A = np.array(UPPER[:100, :100])
+    A[3, 17] = bad
+    with pytest.raises(nla.NonFiniteInput, match=r"A is not finite: .* \(3, 17\)"):
+        nla.solve(nla.LinearSystem(A, np.zeros(100)), nla.Budget(accuracy=1e-8), rng=0)
+
+
 @pytest.mark.parametrize("name", NOT_FINITE)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_is_refused_however_it_is_solved(name, bad):
@@ -533,6 +587,8 @@ def test_what_is_far_from_unit_size_is_scaled_however_it_is_solved(name, exponen
 @pytest.mark.parametrize("name", ["at once", "planned", "guessed", "normal equations", "planned least squares"])
 def test_no_pass_over_A_is_made_to_look_at_it_first(name, monkeypatch):
     problem = NOT_FINITE[name](UPPER + UPPER.T)
+    if name == "at once":  # all of a smaller one are the few rows that are looked at
+        problem = nla.LinearSystem((UPPER + UPPER.T)[:100, :100], np.ones(100))
     read = []
     norm = prepare.norms.norm
     for module in (prepare.norms, structure, attempts):

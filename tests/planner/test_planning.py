@@ -18,7 +18,7 @@ from autonla.cost_models import spot_check
 from autonla.cost_models.price import ASLEEP, Pool
 from autonla.planner import planning
 from autonla.planner.budget import Budget
-from autonla.planner.candidates import _RISK, HOPELESS, SWITCH_MARGIN, Limits, enumerate_entries
+from autonla.planner.candidates import _RISK, HOPELESS, SWITCH_MARGIN, Entry, Limits, enumerate_entries
 from autonla.planner.kinds import ProbeStep, kind_of
 from autonla.planner.kinds.linear_system import LinearSystemKind
 from autonla.planner.planning import machine_of, seed_of
@@ -141,7 +141,8 @@ def worth(task: Task, accuracy: float, name: str, evidence: Evidence | None = No
     limits = Limits.of(Budget(accuracy=accuracy), accuracy, 0.0)
     nothing = Prepared(None, None, task, evidence)
     entries = enumerate_entries(kind, task, evidence, PROFILE, limits)
-    return planning._worth(kind, step, task, evidence, PROFILE, limits, nothing, entries)
+    backend = planning._probing_backends(task, entries)[0]
+    return planning._saved(kind, step, task, evidence, PROFILE, limits, nothing, entries, backend) > 0.0
 
 
 def test_a_probe_is_run_where_it_may_save_more_than_it_costs():
@@ -228,7 +229,7 @@ def voi(
     profile = profile or synthetic_profile(python_overhead_seconds=0.0)
     entries = enumerate_entries(kind, task, evidence, profile, limits)
     nothing = Prepared(None, None, task, evidence)
-    return planning._worth(kind, step, task, evidence, profile, limits, nothing, entries)
+    return planning._saved(kind, step, task, evidence, profile, limits, nothing, entries, "scipy") > 0.0
 
 
 def gain(chance: float, quick: float = 0.1, safe: float = 1.0) -> float:
@@ -279,6 +280,26 @@ def test_a_probe_keeps_within_the_limits():
 
 def test_a_probe_that_cannot_be_priced_is_not_run():
     assert not voi(0.3, 0.0, kernel=KernelCall("srtt", (100, 10, 5), "float64", "numpy"))
+
+
+def choosing(*libraries: tuple[str, float]) -> tuple[Any, list[Entry]]:
+    """A kind with an algorithm of so many seconds in each library, and its candidates."""
+    kind = FakeKind(*(fake(f"in {name}", seconds=seconds, backend=name) for name, seconds in libraries))
+    task, limits = Task("fake", 100, 10, target=1e-6), Limits.of(Budget(accuracy=1e-6), 1e-6, 0.0)
+    return task, enumerate_entries(kind, task, Evidence(norm_fro=1.0), PROFILE, limits)
+
+
+def test_a_probe_may_run_in_any_library_that_comes_close():
+    """What it finds may make another algorithm the best one, which need not be where the best one so far is."""
+    pytest.importorskip("torch")  # it takes 1.6 s more where it has to be loaded
+    assert planning._probing_backends(*choosing(("torch", 0.10), ("scipy", 0.11))) == ["torch", "scipy"]
+    assert planning._probing_backends(*choosing(("torch", 0.10), ("scipy", 0.20))) == ["torch"]
+    assert planning._probing_backends(*choosing(("numpy", 0.10), ("scipy", 0.11))) == ["scipy"]
+    assert planning._probing_backends(
+        *choosing(
+            ("numpy", 0.10),
+        )
+    ) == ["scipy"]
 
 
 def test_where_nothing_fits_a_probe_that_may_find_something_is_run():
