@@ -6,7 +6,8 @@ upper triangular R such that A R^-1 = U W with U orthonormal and the singular va
 
 - the algorithm that ran: the Cholesky factor of A'A, whose e is its rounding times the square of the condition number,
   or a QR factor, whose e is rounding times the condition number itself. Either is held against A by independent test
-  vectors: ||A R^-1 g|| = ||g|| for random g, in which every direction of A weighs the same,
+  vectors: ||A R^-1 g|| = ||g|| for random g, in which every direction of A weighs the same. Where R was computed in
+  less than float64, whose rounding is too coarse for a formula, test vectors measure it (`_Given.measured`),
 - a QR factorization of A (small problems),
 - a QR factorization of an independent sketch SA: with l rows the largest singular value of SU is at most
   1 + sqrt(n/l) + sqrt(2 ln(1/delta)/l) with probability 1 - delta (Davidson and Szarek 2001 for Gaussian S;
@@ -29,6 +30,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import gammaincinv
 
 from ...primitives.evidence import Evidence
 from ...primitives.kernels._library import Library
@@ -36,15 +38,19 @@ from ...primitives.sketches import make_sketch
 from ...primitives.task import UNIT_ROUNDOFF, Task
 from ...primitives.work import Calls, KernelCall, Work
 from ..certificate import Certificate
-from .products import UNIT, as_columns, column_norms, is_double, matmul64, rmatmul64
+from .products import UNIT, as_columns, column_norms, is_double, matmul64, rmatmul64, row_blocks
 
 SKETCH_FACTOR = 4
 _TEST_VECTORS = 3
+_MEASURING = 7  # test vectors where they measure: with one residual, products with eight columns
+_SHARE = 0.1  # of the failure probability, for what they measure; a sketch that replaces a refused R has the rest
 _PROJECTIONS = 4
 _FACTORING = 2.0  # backward error of a Householder factorization, in units of u sqrt(n): less than 1 was measured
 _TOLERANCE = 1e-10  # of the squared lengths of test vectors
 _EXACT_INVERSE = 128
 _TRUSTED, _TRUSTED_SQUARED = 0.05, 0.25  # rounding up to which an R factor, or a Gram factor, stands for A
+_DISTORTED, _DISTORTED_WIDE = 0.3, 0.01  # and the same where it is measured; wide A: four projections leave 1e-8
+_BLOCK = 2**19  # entries of a block of A that is converted to float64
 _QR_AT_ONCE = 2e7  # below this many multiply-adds a QR factorization of A takes less time than starting a sketch
 
 
@@ -149,7 +155,7 @@ def _embedding(
     rows = sketch_rows(task)
     if not rows:
         return _from_matrix(lib, _with_ridge(lib, A, task.ridge), task, 1e-3, 1.0, "QR of A")
-    delta = 1.0 - confidence
+    delta = 1.0 - confidence - (0.0 if given is None else given.failure)
     if ready is not None and not reuse.get("sketch_used", False):
         SA, rows = lib.asarray(ready.R), ready.rows
     else:
@@ -164,7 +170,8 @@ class _Given:
 
     R with R'R = A'A + ridge I (A A' + ridge I for wide A), or V (n, k) and s (k,) of an A of numerical rank k. W holds
     the test vectors: columns R^-1 g (or V (g / s), then as many v - V V'v); `product` their product with A, or A' for
-    wide A.
+    wide A; with A'A, or A A', where the distortion is measured. `failure` is the probability that it is measured too
+    small; 0 for R in float64, where a formula bounds it.
     """
 
     R: Any
@@ -174,19 +181,23 @@ class _Given:
     G: Any
     W: Any
     product: Any = None
+    failure: float = 0.0
 
     @classmethod
-    def of(cls, lib: Library, reuse: Mapping[str, Any], task: Task, seed: int) -> _Given | None:
+    def of(cls, lib: Library, reuse: Mapping[str, Any], task: Task, seed: int, confidence: float) -> _Given | None:
         """What there is, with fresh test vectors."""
         R = reuse.get("gram_factor")
         squared = R is not None
         R = reuse.get("r_factor") if R is None else R
-        if R is None or not is_double(R):
+        if R is None:
             return None
-        R = lib.asarray(R)
+        failure = 0.0 if is_double(R) else _SHARE * (1.0 - confidence)
+        if failure and task.m < task.n and task.ridge > 0.0:
+            return None  # the bound is a difference, in which a distortion counts times ||A||^2 / ridge
+        R = lib.astype(lib.asarray(R), "float64")
         stream = np.random.default_rng(np.random.Philox(key=seed))
         xp, n = lib.xp, R.shape[0]
-        if "r_svd" in reuse:
+        if "r_svd" in reuse and not failure:
             s, Vh = (lib.asarray(part) for part in reuse["r_svd"])
             keep = int((s > _negligible(task) * s[0]).sum())
             if keep < n:
@@ -197,12 +208,41 @@ class _Given:
                 return cls(R, V, s, False, G, W)
         if not float(abs(xp.linalg.diagonal(R)).min()) > 0.0:
             return None
-        G = lib.asarray(stream.standard_normal((n, _TEST_VECTORS)))
-        return cls(R, None, None, squared, G, lib.solve_triangular(R, G))
+        G = lib.asarray(stream.standard_normal((n, _MEASURING if failure else _TEST_VECTORS)))
+        W = lib.solve_triangular(R, G)
+        if failure and not bool(xp.all(xp.isfinite(W))):
+            return None
+        return cls(R, None, None, squared, G, W, failure=failure)
+
+    def measured(self, lib: Library, task: Task) -> tuple[float, float]:
+        """Upper bounds on ||E||_F, E = R^-T (A'A + ridge I) R^-1 - I, and ||D R^-1||_F: both hold but for `failure`.
+
+        ||E G||_F^2 for the standard normal G (n, r) is a sum of chi-squared variables with r degrees of freedom,
+        weighted by the squared eigenvalues of E; of all weights with the same sum a single one is the most likely to
+        fall far below its mean (Roosta-Khorasani and Szekely, Metrika 78, 2015). With q the p-quantile of one such
+        variable ||E||_F^2 <= ||E G||_F^2 / q, except with probability p; ||D R^-1 G||_F bounds ||D R^-1||_F alike. It
+        does not matter how R was computed, only how the products here are rounded.
+        """
+        n, r = self.G.shape
+        quantile = 2.0 * float(gammaincinv(0.5 * r, 0.5 * self.failure))
+        image = self.product + task.ridge * self.W if task.ridge else self.product
+        departure = lib.solve_triangular(self.R, image, transpose=True) - self.G
+        spread = column_norms(self.R)[:, None] * self.W
+        distortion, amplification = (math.sqrt(float((M * M).sum()) / quantile) for M in (departure, spread))
+        return distortion + 8.0 * UNIT * math.sqrt(n) * amplification, amplification
 
     def checked(self, lib: Library, task: Task) -> _Embedding | None:
         """The embedding, with how far R'R may be from A'A, relative; None if rounding or the tests speak against it."""
-        n = self.R.shape[0]
+        n, wide = self.R.shape[0], task.m < task.n
+        what = "Gram factor" if self.squared else "R factor"
+        if self.failure:
+            eps, amplification = self.measured(lib, task)
+            if not eps < (_DISTORTED_WIDE if wide else _DISTORTED):
+                return None
+            method = f"{what} checked by independent test vectors to {eps:.1e}"
+            # the singular values of A R^-1 are at least sqrt(1 - eps)
+            distortion = 0.0 if wide else 1.0 / math.sqrt(1.0 - eps) - 1.0
+            return _Embedding(self.R, None, None, None, distortion, 1.0 - self.failure, method, amplification, wide)
         if self.V is None:
             amplification = _inverse_norm(lib, self.R)
             eta = 8.0 * UNIT * math.sqrt(n) * (amplification**2 if self.squared else amplification)
@@ -224,9 +264,8 @@ class _Given:
                 return None
             method = f"singular values of the algorithm's R checked by independent test vectors, rank {self.V.shape[1]}"
             return _Embedding(None, self.V, self.s, None, eta, 1.0, method)
-        what = "Gram factor" if self.squared else "R factor"
         method = f"{what} checked by independent test vectors"
-        return _Embedding(self.R, None, None, None, eta, 1.0, method, amplification, task.m < task.n)
+        return _Embedding(self.R, None, None, None, eta, 1.0, method, amplification, wide)
 
 
 def _inverse_norm(lib: Library, R: Any) -> float:
@@ -287,12 +326,12 @@ def certify(
         return Certificate("prediction_error", math.inf, math.inf, 1.0, "x is not finite", target, False)
     columns = X.shape[1]
     wide = task.m < task.n
-    given = _Given.of(lib, reuse, task, seed)
-    AX = matmul64(lib, A, X if given is None or wide else xp.concat([X, given.W], axis=1))
-    r = B - AX[:, :columns]
-    g = rmatmul64(lib, A, r if given is None or not wide else xp.concat([r, given.W], axis=1))
+    given = _Given.of(lib, reuse, task, seed, confidence)
+    r, g, image = _residual_and_gradient(lib, A, B, X, given, wide)
     if given is not None:
-        given.product = (g if wide else AX)[:, columns:]
+        given.product = g[:, columns:] if wide or given.failure else image
+        if wide and given.failure:
+            given.product = matmul64(lib, A, given.product)
     g = g[:, :columns] - task.ridge * X
     norm_b = column_norms(B)
     embedding = _embedding(lib, A, task, reuse, seed, confidence, given)
@@ -340,6 +379,35 @@ def certify(
     return Certificate("prediction_error", bound, estimate, embedding.confidence, method, target, satisfied, rank)
 
 
+def _residual_and_gradient(
+    lib: Library, A: Any, B: Any, X: Any, given: _Given | None, wide: bool
+) -> tuple[Any, Any, Any]:
+    """r = B - A X; A' times r and the columns that `given` needs; A W for tall A whose R is in float64.
+
+    A in less than float64 is read and converted once, by blocks of rows that stay in cache between the two products.
+    """
+    xp, columns = lib.xp, X.shape[1]
+    forward = X if given is None or wide else xp.concat([X, given.W], axis=1)
+
+    def products(part: Any, rows: slice) -> tuple[Any, Any, Any]:
+        AX = lib.matmul(part, forward)
+        r, image = B[rows] - AX[:, :columns], AX[:, columns:]
+        if given is None or not (wide or given.failure):
+            return r, lib.rmatmul(part, r), image
+        beside = given.W[rows] if wide else image
+        return r, lib.rmatmul(part, xp.concat([r, beside], axis=1)), image[:, :0]
+
+    if is_double(A):
+        return products(A, slice(None))
+    residuals, images, total = [], [], 0.0
+    for rows in row_blocks(A, 2 * 8):  # of _BLOCK entries
+        r, g, image = products(lib.astype(A[rows], "float64"), rows)
+        residuals.append(r)
+        images.append(image)
+        total = total + g
+    return xp.concat(residuals, axis=0), total, xp.concat(images, axis=0)
+
+
 def _outside_row_space(lib: Library, A: Any, embedding: _Embedding, X: Any, task: Task) -> str | None:
     """Where the solution is not unique: a sentence if X is not the one of minimum norm, which lies in the row space."""
     if embedding.V is None and (not embedding.wide or task.ridge > 0.0):
@@ -375,19 +443,36 @@ def _amplification(embedding: _Embedding) -> float:
 
 
 def leaves_factor(task: Task, evidence: Evidence, algorithm: str, backend: str, dtype: str) -> bool:
-    """Whether the algorithm is going to leave a factor that passes the test."""
-    if dtype != "float64":
+    """Whether the algorithm, run in `dtype`, is going to leave a factor that passes the test."""
+    wide, squared = task.m < task.n, algorithm == "normal_equations"
+    if wide:
+        leaves = squared or (algorithm == "householder_qr" and task.ridge == 0.0)
+    else:
+        leaves = squared or algorithm in ("householder_qr", "randomized_cholesky_qr")
+        leaves = leaves or (algorithm == "svd" and backend != "numpy")
+    if not leaves:
         return False
-    if algorithm == "normal_equations":
-        return True
-    if task.m < task.n and algorithm == "householder_qr" and task.ridge == 0.0:
-        return True
-    if task.m < task.n or algorithm not in ("householder_qr", "randomized_cholesky_qr", "svd"):
-        return False
-    if algorithm == "svd":
-        return backend != "numpy"
     condition = min(evidence.condition.median, evidence.scaled_condition.median)
-    return 8.0 * UNIT * task.n * condition < _TRUSTED
+    if dtype != "float64":
+        if wide and task.ridge > 0.0:
+            return False
+        for known in (evidence.condition, evidence.scaled_condition):
+            # between ends far apart, as where only the ridge speaks: for a refusal most columns have to be dependent
+            condition = min(condition, math.sqrt(known.low * known.high))
+        foreseen = _measured_distortion(min(task.m, task.n), condition, squared, UNIT_ROUNDOFF[dtype])
+        return foreseen < (_DISTORTED_WIDE if wide else _DISTORTED)
+    return wide or algorithm in ("normal_equations", "svd") or 8.0 * UNIT * task.n * condition < _TRUSTED
+
+
+def _measured_distortion(n: int, condition: float, squared: bool, u: float) -> float:
+    """What `_Given.measured` is going to find, about, of R (n, n) computed with unit roundoff u.
+
+    ||E||_F was 0.2 to 1.1 u ||D R^-1||_F^2 for Gram factors and 2.4 to 3.5 u ||D R^-1||_F for QR factors (geometric and
+    arithmetic spectra and one small value, conditions 3 to 1000), and the bound on it is 3.9 times as much at a
+    confidence of 0.99.
+    """
+    amplification = condition * math.sqrt(1.0 + n / 80.0)
+    return 3.9 * u * (0.6 * amplification**2 if squared else 3.0 * amplification)
 
 
 def margin(task: Task, leaves_factor: bool) -> float:
@@ -399,25 +484,32 @@ def margin(task: Task, leaves_factor: bool) -> float:
     return (1.0 + q + 3.0 / math.sqrt(rows)) / math.sqrt(1.0 - q * q)
 
 
-def work(task: Task, evidence: Evidence, backend: str, leaves_factor: bool, has_sketch: bool) -> Work:
-    """Two passes over A, and an embedding unless the algorithm leaves one or a probe has."""
+def work(
+    task: Task, evidence: Evidence, backend: str, leaves_factor: bool, has_sketch: bool, dtype: str = "float64"
+) -> Work:
+    """Two passes over A, and an embedding unless the algorithm leaves one, in `dtype`, or a probe has."""
     k = Calls(backend, "float64")
     m, n, r = task.m, task.n, max(1, task.nrhs)
     q, wide = min(m, n), m < n
-    tests = _TEST_VECTORS if leaves_factor else 0
-    forward, back = (r, r + tests) if wide else (r + tests, r)
+    measured = leaves_factor and dtype != "float64"
+    tests = (_MEASURING if measured else _TEST_VECTORS) if leaves_factor else 0
+    forward, back = (r, r + tests) if wide else (r + tests, r + tests if measured else r)
     calls: list[KernelCall] = [
         k("gemm", m, forward, n) if forward > 1 else k("gemv", m, n),
         k("gemm", n, back, m) if back > 1 else k("gemv_t", m, n),
     ]
+    converted = 8.0 * min(m * n, 2 * _BLOCK if wide else _BLOCK) if task.dtype != "float64" else 0.0
     if leaves_factor:
-        calls += [k("trsm", q, min(q, _EXACT_INVERSE)), k("trsm", q, r)]
-        peak = 8.0 * (m * (3 * r + _TEST_VECTORS) + n * (2 * r + _TEST_VECTORS) + 4 * q * q)
+        calls += [k("trsm", q, tests, count=2.0) if measured else k("trsm", q, min(q, _EXACT_INVERSE)), k("trsm", q, r)]
+        if measured and wide:
+            calls.append(k("gemm", m, tests, n))
+        held = (3 if wide else 2) * tests if measured else tests
+        peak = 8.0 * (m * (3 * r + held) + n * (2 * r + held) + 4 * q * q) + converted
         if wide:
             calls += [k("gemv", m, n, count=1.0 * r), k("gemv_t", m, n, count=1.0 * r)]
         return Work(tuple(calls), peak)
     calls += [k("trsm", n, min(n, _EXACT_INVERSE)), k("trsm", n, r)]
-    peak = 8.0 * (m * (3 * r + _TEST_VECTORS) + 4 * n * n + n * r)
+    peak = 8.0 * (m * (3 * r + _TEST_VECTORS) + 4 * n * n + n * r) + converted
     rows = sketch_rows(task)
     if wide and task.ridge == 0.0:
         calls.append(k("gesdd", m, n))

@@ -147,7 +147,8 @@ class LeastSquaresKind(Kind):
         self, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any, ready: frozenset[str]
     ) -> Work:
         factor = certificate.leaves_factor(task, evidence, algorithm.name, options.backend, options.dtype)
-        return certificate.work(task, evidence, options.backend, factor, "sketch" in ready and not algorithm.randomized)
+        has_sketch = "sketch" in ready and not algorithm.randomized
+        return certificate.work(task, evidence, options.backend, factor, has_sketch, options.dtype)
 
     def margin(self, task: Task, evidence: Evidence, algorithm: Algorithm, ready: frozenset[str]) -> float:
         return certificate.margin(task, certificate.leaves_factor(task, evidence, algorithm.name, "scipy", task.dtype))

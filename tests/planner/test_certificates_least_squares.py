@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from autonla.cost_models.price import price
 from autonla.planner.certify import least_squares as certificate
@@ -17,6 +19,7 @@ from autonla.planner.kinds import kind_of
 from autonla.planner.prepare import prepare
 from autonla.planner.problems import LeastSquares
 from autonla.primitives.evidence import Evidence
+from autonla.primitives.interval import Interval
 from autonla.primitives.kernels import library
 from autonla.primitives.least_squares import SketchedFactor
 from autonla.primitives.least_squares._sketched import sketched_factor
@@ -27,6 +30,7 @@ from tests._support.certifying import certify
 from tests._support.machine import synthetic_profile
 
 ABOVE_ROUNDING = 1e-9
+LIBRARIES = ["scipy", "numpy", pytest.param("torch", marks=pytest.mark.skipif(not find_spec("torch"), reason="none"))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -645,32 +649,35 @@ def test_the_rank_of_real_data_with_products_of_its_variables():
         assert error.low <= found.bound <= 1e-8
 
 
-def test_a_factor_in_float32_is_not_used():
-    case = factored("tall", 10.0)
-    found = certify(case.problem, case.wrong(3), reuse={"r_factor": case.R.astype(np.float32)})
-    assert found.method == "QR of A"
+ALGORITHMS = ["normal_equations", "householder_qr", "svd", "randomized_cholesky_qr"]
 
 
-@pytest.mark.parametrize("name", ["normal_equations", "householder_qr", "svd", "randomized_cholesky_qr"])
+@pytest.mark.parametrize("name", ALGORITHMS)
 @pytest.mark.parametrize("shape", [(500, 20), (30, 90), (60, 25)])
 @pytest.mark.parametrize("ridge", [0.0, 1e-3])
-def test_what_the_algorithms_leave_passes_the_test_as_foreseen(name, shape, ridge):
+@pytest.mark.parametrize(("dtype", "condition"), [("float64", 1e4), ("float32", 10.0), ("float32", 3e5)])
+def test_what_the_algorithms_leave_passes_the_test_as_foreseen(name, shape, ridge, dtype, condition):
     """`leaves_factor` says what price the certificate has: it must be true of each algorithm, and the bound sharp."""
     rng = np.random.default_rng(13)
-    A = matrices.with_spectrum(shape[0], shape[1], spectra.geometric(min(shape), 1e4), rng).A
-    b = rng.standard_normal(shape[0])
+    if shape[0] < shape[1]:
+        condition = min(condition, 1e4 if dtype == "float64" else 1e2)  # answers in float32 are then of minimum norm
+    A = matrices.with_spectrum(shape[0], shape[1], spectra.geometric(min(shape), condition), rng).A.astype(dtype)
+    b = rng.standard_normal(shape[0]).astype(dtype)
     problem, kind = LeastSquares(A, b, ridge=ridge), kind_of("least_squares")
-    prepared = prepare(problem, kind.task(problem, 1e-10, 0))
+    prepared = prepare(problem, kind.task(problem, 1e-10 if dtype == "float64" else 1e-5, 0))
     evidence = kind.known(prepared.task, prepared.evidence)
+    if dtype == "float32":
+        known = Interval.around(min(condition, 1.0 / math.sqrt(ridge)) if ridge else condition, 1.5)
+        evidence = replace(evidence, condition=known, scaled_condition=known)
     algorithm = next(a for a in kind.algorithms if a.name == name)
     ran = 0
     for options in algorithm.options(prepared.task, evidence):
-        if algorithm.applies(prepared.task, evidence, options) or options.dtype != "float64":
+        if algorithm.applies(prepared.task, evidence, options) or options.dtype != dtype:
             continue
         lib = library(options.backend)
         out = algorithm.solve(prepared.A, prepared.b, prepared.task, options, evidence, {})
-        x = np.array(lib.to_numpy(out.value))
-        foreseen = certificate.leaves_factor(prepared.task, evidence, name, options.backend, "float64")
+        x = np.array(lib.to_numpy(out.value), dtype=float)
+        foreseen = certificate.leaves_factor(prepared.task, evidence, name, options.backend, dtype)
         # on [A, b] far below the roundings of the answer the bound is a little above the error, with a step on top
         wrong = x + 1e-5 * np.linalg.norm(b) / np.linalg.norm(A @ A.T[:, 0]) * A.T[:, 0]
         reuse = {k: v for k, v in out.by_products.items() if k != "sketch"}
@@ -680,7 +687,239 @@ def test_what_the_algorithms_leave_passes_the_test_as_foreseen(name, shape, ridg
         error = truth.prediction_error(A, np.ldexp(wrong, prepared.exponent_b - prepared.exponent_A), b, ridge)
         assert error.low <= found.bound <= 1.05 * error
         ran += 1
-    assert ran > 0 or (name == "randomized_cholesky_qr" and shape != (500, 20))
+    assert ran > 0 or (name == "randomized_cholesky_qr" and shape != (500, 20)) or condition > 1e4
+
+
+# Factors in less than float64, whose distortion is measured.
+
+
+def single(R: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return R.astype(np.float32)
+
+
+def planted(departure: np.ndarray, library_name: str = "scipy") -> tuple[dict[str, Any], Task, np.ndarray]:
+    """A Gram factor R = I in float32 of a matrix with A'A = I + departure."""
+    n = departure.shape[0]
+    reuse = {"gram_factor": library(library_name).asarray(np.eye(n, dtype=np.float32))}
+    return reuse, Task("least_squares", 5 * n, n, dtype="float32"), np.eye(n) + departure
+
+
+def rounded_gram(rng: np.random.Generator) -> tuple[dict[str, Any], Task, np.ndarray]:
+    """What float32 makes of a Gram matrix with a ridge."""
+    A = matrices.with_spectrum(300, 20, spectra.geometric(20, 100.0), rng).A.astype(np.float32)
+    ridge = 1e-4
+    R = np.linalg.cholesky(A.T @ A + np.float32(ridge) * np.eye(20, dtype=np.float32)).T
+    return {"gram_factor": R}, Task("least_squares", 300, 20, dtype="float32", ridge=ridge), A.T.astype(float) @ A
+
+
+def departures() -> dict[str, tuple[dict[str, Any], Task, np.ndarray]]:
+    rng = np.random.default_rng(26)
+    direction = rng.standard_normal(30)
+    Q = np.linalg.qr(rng.standard_normal((30, 30)))[0]
+    return {
+        "one direction": planted(-0.02 * np.outer(direction, direction) / (direction @ direction)),
+        "two of opposite sign": planted(1e-3 * (np.outer(Q[0], Q[0]) - np.outer(Q[1], Q[1]))),
+        "all directions": planted(1e-3 * Q @ np.diag(rng.standard_normal(30)) @ Q.T),
+        "rounding of float32": rounded_gram(rng),
+    }
+
+
+def exceeded(what: str, confidence: float, seeds: int) -> tuple[int, int]:
+    """How often ||E||_F, and ||D R^-1||_F, are above what the test vectors say."""
+    reuse, task, gram = departures()[what]
+    lib, R = library("scipy"), reuse["gram_factor"].astype(float)
+    inverse = np.linalg.inv(R)
+    size = np.linalg.norm(inverse.T @ (gram + task.ridge * np.eye(task.n)) @ inverse - np.eye(task.n))
+    spread = np.linalg.norm(np.linalg.norm(R, axis=0)[:, None] * inverse)
+    found = []
+    for seed in range(seeds):
+        given = certificate._Given.of(lib, reuse, task, seed, confidence)
+        assert given is not None
+        given.product = gram @ given.W
+        found.append(given.measured(lib, task))
+    return sum(eps < size for eps, _ in found), sum(most < spread for _, most in found)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("what", ["one direction", "two of opposite sign", "all directions", "rounding of float32"])
+def test_the_measured_distortion_is_exceeded_no_more_often_than_stated(what, monkeypatch):
+    monkeypatch.setattr(certificate, "_SHARE", 1.0)
+    seeds, confidence = 400, 0.6
+    chance = 0.5 * (1.0 - confidence)  # of either of the two
+    for count in exceeded(what, confidence, seeds):
+        assert binom.sf(count - 1, seeds, chance) > 1e-6
+    if what == "one direction":  # the worst there is: no more cautious than need be
+        assert binom.cdf(exceeded(what, confidence, seeds)[0], seeds, chance) > 1e-6
+
+
+@pytest.mark.statistical
+def test_a_mean_in_place_of_the_quantile_would_be_exceeded_more_often(monkeypatch):
+    """So the test above can tell."""
+    monkeypatch.setattr(certificate, "_SHARE", 1.0)
+    monkeypatch.setattr(certificate, "gammaincinv", lambda shape, chance: shape)
+    assert binom.sf(exceeded("one direction", 0.6, 400)[0] - 1, 400, 0.2) < 1e-6
+
+
+def test_the_distortion_is_part_of_the_bound_and_of_the_confidence():
+    """R is 1 % too large in one direction, and x wrong in just that one: the estimate is below, the bound above."""
+    rng = np.random.default_rng(27)
+    A, b = matrices.orthonormal(200, 10, rng), rng.standard_normal(200)
+    x = A.T @ b
+    x[4] += 1e-2
+    R = np.eye(10, dtype=np.float32)
+    R[4, 4] = 1.01
+    error = truth.prediction_error(A, x, b)
+    bounds = []
+    for confidence in (0.6, 0.99, 0.9999):
+        found = certify(LeastSquares(A, b), x, reuse={"gram_factor": R}, confidence=confidence)
+        assert found.method.startswith("Gram factor checked by independent test vectors to")
+        assert found.estimate < error.low < error.high < found.bound < 1.2 * error
+        assert confidence < found.confidence < 1.0
+        bounds.append(found.bound)
+    assert bounds == sorted(set(bounds))
+
+
+@pytest.mark.parametrize("backend", LIBRARIES)
+@pytest.mark.parametrize("ridge", [0.0, 0.05])
+def test_normal_equations_in_float32_are_certified_by_their_factor(backend, ridge):
+    rng = np.random.default_rng(28)
+    A = matrices.with_spectrum(2000, 50, spectra.geometric(50, 10.0), rng).A.astype(np.float32)
+    b = (A @ rng.standard_normal(50) + rng.standard_normal(2000)).astype(np.float32)
+    problem, kind = LeastSquares(A, b, ridge=ridge), kind_of("least_squares")
+    prepared = prepare(problem, kind.task(problem, 1e-5, 0))
+    algorithm = next(a for a in kind.algorithms if a.name == "normal_equations")
+    options = next(
+        o for o in algorithm.options(prepared.task, Evidence()) if (o.backend, o.dtype) == (backend, "float32")
+    )
+    out = algorithm.solve(prepared.A, prepared.b, prepared.task, options, Evidence(), {})
+    shift = prepared.exponent_b - prepared.exponent_A
+    x = np.ldexp(np.asarray(library(backend).to_numpy(out.value)), shift)
+    v = np.linalg.svd(A)[2][-1]
+    for wrong in (0.0, 1e-3, 1.0):
+        moved = x + wrong * np.linalg.norm(b) * v
+        error = truth.prediction_error(A, moved, b, ridge)
+        found = certify(problem, moved, backend=backend, reuse=out.by_products, target=1e-5)
+        assert found.method.startswith("Gram factor checked by independent test vectors")
+        assert error.low <= found.bound <= 1.01 * error
+        assert found.satisfied == (wrong == 0.0)
+
+
+ACCEPTED = ["tall", "tall, condition 1e4", "tall with ridge", "wide"]
+
+
+@pytest.mark.parametrize("name", ["gram_factor", "r_factor"])
+@pytest.mark.parametrize("what", FACTORED)
+def test_a_right_factor_in_float32_bounds_the_error(what, name):
+    case = factored(**FACTORED[what])
+    for j in (0, len(case.s) // 2, len(case.s) - 1):
+        x = case.wrong(j)
+        found, error = certify(case.problem, x, reuse={name: single(case.R)}), case.true_error(x)
+        if what in ACCEPTED or "ridge" in what:
+            assert ("checked by independent test vectors to" in found.method) == (what in ACCEPTED)
+        assert error.low <= found.bound <= 1.25 * error
+
+
+@pytest.mark.parametrize("name", ["gram_factor", "r_factor"])
+@pytest.mark.parametrize("what", FACTORED)
+def test_no_wrong_factor_in_float32_leads_to_a_bound_below_the_error(what, name):
+    case = factored(**FACTORED[what])
+    wrong = wrong_factors(case)
+    wrong["a column half as long again"] = case.R * np.where(np.arange(len(case.s)) == 3, 1.5, 1.0)
+    for label, R in wrong.items():
+        for j in (0, len(case.s) - 1):
+            x = case.wrong(j)
+            for seed in range(2):
+                with np.errstate(all="ignore"):  # as where answers are certified
+                    found = certify(case.problem, x, reuse={name: single(R)}, seed=seed)
+                assert found.bound >= case.true_error(x).low, (label, j, found.method)
+                if "part in" not in label:
+                    assert "checked by independent test vectors" not in found.method, (label, j)
+
+
+def test_without_the_measurement_a_wrong_factor_in_float32_would_certify_a_wrong_answer(monkeypatch):
+    """So the test above can tell."""
+    monkeypatch.setattr(certificate._Given, "measured", lambda self, lib, task: (0.0, 1.0))
+    case = factored("tall", 1e4)
+    x = case.wrong(len(case.s) - 1)
+    for label in ("1000 times too large", "weakest direction 1000 times too large"):
+        wrong = single(wrong_factors(case)[label])
+        assert certify(case.problem, x, reuse={"gram_factor": wrong}).bound < 0.1 * case.true_error(x)
+
+
+@pytest.mark.parametrize("backend", LIBRARIES)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_factors_in_few_digits_in_every_library(backend, dtype):
+    """A factor in float16 is off by some thousandths: the bound knows, or another way is taken. None raises."""
+    lib = library(backend)
+    for what in ("tall", "tall with ridge", "wide"):
+        case = factored(**FACTORED[what])
+        for label, R in {"right": case.R, **wrong_factors(case)}.items():
+            with np.errstate(all="ignore"):
+                few = lib.asarray(R.astype(dtype))
+                x = case.wrong(len(case.s) - 1)
+                found = certify(case.problem, x, backend=backend, reuse={"r_factor": few})
+            assert case.true_error(x).low <= found.bound <= 1.25 * case.true_error(x), (what, label)
+            if what == "tall" and label == "right":
+                assert "checked by independent test vectors to" in found.method
+
+
+@pytest.mark.parametrize("backend", LIBRARIES)
+@pytest.mark.parametrize("shape", ["tall", "wide"])
+def test_a_wrong_answer_is_seen_through_a_factor_in_float32(backend, shape):
+    case = factored(shape, 10.0)
+    for j in (0, len(case.s) - 1):
+        reuse = {"gram_factor": library(backend).asarray(single(case.R))}
+        x = case.wrong(j, 1e-4)
+        refused = certify(case.problem, x, backend=backend, reuse=reuse, target=0.9e-4)
+        assert "checked by independent test vectors to" in refused.method
+        assert not refused.satisfied
+        assert certify(case.problem, x, backend=backend, reuse=reuse, target=1.1e-4).satisfied
+
+
+def test_a_factor_in_float32_does_not_hide_that_x_is_not_of_minimum_norm():
+    case = factored("wide", 1e3)
+    null = np.linalg.svd(case.problem.A)[2][-1]
+    for part in (1e-3, 1.0):
+        x = case.x + part * np.linalg.norm(case.x) * null
+        for name in ("gram_factor", "r_factor"):
+            found = certify(case.problem, x, reuse={name: single(case.R)}, target=1e-6)
+            assert found.bound == math.inf
+            assert "not of minimum norm" in found.method
+    case = factored("rank-deficient", 10.0)
+    x = case.wrong(8)
+    found = certify(case.problem, x, reuse={"r_factor": single(case.R), "r_svd": right_svd(case)})
+    assert found.numerical_rank == 9
+    assert "checked" not in found.method
+
+
+def test_when_a_factor_in_float32_is_foreseen():
+    def foreseen(name: str, known: Interval, shape: tuple[int, int] = (5000, 500), ridge: float = 0.0) -> bool:
+        task = Task("least_squares", *shape, dtype="float32", ridge=ridge)
+        return certificate.leaves_factor(
+            task, Evidence(condition=known, scaled_condition=known), name, "scipy", "float32"
+        )
+
+    for condition, normal_equations, qr in ((10.0, True, True), (300.0, True, True), (1200.0, False, True)):
+        assert foreseen("normal_equations", Interval.around(condition, 2.0)) is normal_equations
+        assert foreseen("householder_qr", Interval.around(condition, 2.0)) is qr
+    assert not foreseen("householder_qr", Interval.around(1e6, 2.0))
+    assert foreseen("normal_equations", Interval(700.0, 1.0, 2400.0), ridge=1.0)  # a ridge bounds it: that is all
+    assert not foreseen("normal_equations", Interval(1e4, 1.0, 1e12))
+    assert foreseen("normal_equations", Interval.around(10.0, 2.0), (50, 500))
+    assert not foreseen("normal_equations", Interval.around(300.0, 2.0), (50, 500))
+    assert not foreseen("normal_equations", Interval.around(10.0, 2.0), (50, 500), ridge=1.0)
+    assert not foreseen("spir", Interval.around(10.0, 2.0))
+
+
+def test_a_sketch_in_place_of_a_refused_factor_has_the_rest_of_the_failure_probability(monkeypatch):
+    monkeypatch.setattr(certificate, "_QR_AT_ONCE", 0.0)
+    problem, x, error = sketch_case(np.random.default_rng(29))
+    wrong = np.eye(8, dtype=np.float32) * np.float32(1.5)
+    alone, after = certify(problem, x), certify(problem, x, reuse={"gram_factor": wrong})
+    assert after.method == alone.method == "independent sketch"
+    assert error < alone.bound < after.bound < 1.05 * alone.bound
+    assert after.bound == pytest.approx(certify(problem, x, confidence=1.0 - 0.9 * 0.01).bound, rel=1e-9)
 
 
 # Price.
@@ -695,8 +934,8 @@ def test_its_price_can_be_had(backend, shape, ridge):
     seconds = price(plain, profile).seconds.median
     assert 0.0 < seconds < 3.0
     assert plain.peak_bytes > 0
-    for gram, sketch in ((True, False), (False, True)):
-        cheaper = price(certificate.work(task, Evidence(), backend, gram, sketch), profile).seconds.median
+    for gram, sketch, dtype in ((True, False, "float64"), (False, True, "float64"), (True, False, "float32")):
+        cheaper = price(certificate.work(task, Evidence(), backend, gram, sketch, dtype), profile).seconds.median
         assert cheaper <= seconds
 
 
