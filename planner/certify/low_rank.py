@@ -6,9 +6,8 @@ Every algorithm's factors satisfy A'U = V S or A V = U S up to rounding, F = A'U
 
 so that ||F||_F and ||U'U - I||_F are all that has to be known, and only small: independent test vectors X bound them,
 ||F||_F^2 <= ||F X||_F^2 / q with q a quantile of chi-squared (a sum of chi-squared variables with given total weight
-falls far below its mean most easily if all the weight is on one: Roosta-Khorasani and Szekely, Linear Algebra Appl.
-2015). Where cancellation does not allow that, or the rank is so small that it costs no more, the residual is formed by
-blocks of rows, so that its norm is known to rounding.
+falls far below its mean most easily if all the weight is on one: Roosta-Khorasani and Szekely, Metrika 78, 2015).
+Where cancellation does not allow that, the residual is formed by blocks of rows, so that its norm is known to rounding.
 
 With a rank asked for, the best rank-k error is bounded from below: by Mirsky's inequality from a full SVD, from all
 eigenvalues of the Gram matrix where the algorithm left them, else by `primitives.low_rank.optimality` from the range

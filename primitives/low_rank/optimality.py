@@ -154,7 +154,7 @@ def from_gram_eigenvectors(
     (Ostrowski) and sqrt(k) ||E||_F (Weyl, Ky Fan). Test vectors bound both norms: ||E X||_F^2 for a standard normal
     X (n, r) is a sum of chi-squared variables with r degrees of freedom, weighted by the squared eigenvalues of E; of
     all weights with the same sum a single one is the most likely to fall far below its mean (Roosta-Khorasani and
-    Szekely, Linear Algebra Appl. 2015).
+    Szekely, Metrika 78, 2015).
 
     Parameters
     ----------
