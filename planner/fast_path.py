@@ -59,6 +59,11 @@ def solve_at_once(kind: Kind, problem: Problem, budget: Budget, seed: int) -> So
             profile = ByIdentity(machine_of(None).profile)
             awake = run.tried[-1].options.backend if run.tried else ""
             options = _on_the_fastest_library(algorithm, options, replace(task, seed=0), profile, Pool(awake))
+        worth_trying, run.prepared.evidence = kind.glance(
+            run.prepared.A, task, run.prepared.evidence, algorithm, options
+        )
+        if not worth_trying:
+            continue
         candidate = Candidate(algorithm.label(options), algorithm.name, algorithm.title, None, True, "")
         if run.attempt(Entry(candidate, algorithm, options)):
             return unmetered(run, lambda: _plan_afterwards(run, problem))
@@ -90,19 +95,19 @@ def _plan_afterwards(run: Attempts, problem: Problem) -> Plan:
     entries = enumerate_entries(kind, task, evidence, machine.profile, limits)
     entries.sort(key=lambda e: e.candidate.label != entry.candidate.label)
     guessed = task.structure != kind.task(problem, 0.0, 0).structure
-    seen, why = "nothing was probed: trying takes about as long", "trying beats planning here"
+    glanced = prepared.evidence.findings
+    nothing = "nothing more" if glanced else "nothing"
+    seen, why = f"{nothing} was probed: trying takes about as long", "trying beats planning here"
     if guessed:
         seen = f"a few rows make A look {task.structure}, and the certificate has read all of it"
         why = f"A looked {task.structure}"
-    elif entry.options.dtype != task.dtype:
-        seen = f"64 rows look as if {entry.options.dtype} factors would do"
     finding = Finding("none", f"{seen} ({entry.algorithm.title})")
     return Plan(
         task=task,
         budget=budget,
         metric=problem.metric or "",
         target=target,
-        evidence=Evidence(norm_fro=prepared.evidence.norm_fro, findings=(finding,)),
+        evidence=Evidence(norm_fro=prepared.evidence.norm_fro, findings=(*glanced, finding)),
         candidates=tuple(e.candidate for e in entries),
         chosen=entries[0].candidate,
         profile=machine.description,

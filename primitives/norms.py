@@ -23,6 +23,7 @@ Array = Any
 _BLOCK = 1 << 16  # entries: 512 KiB of float64, within the second-level cache
 _BLOCK_IN_PLACE = 1 << 20  # entries of float64 whose squares are added at once where nothing is copied
 SERIAL = 10_000  # entries up to which a dot product wakes no BLAS threads (OpenBLAS)
+_HOST = 1 << 19  # entries of a torch tensor up to which its threads are not woken: it takes 3 ms if another pool spins
 _BLOCK_ELSEWHERE = 1 << 22  # torch and cupy: a call costs more, and their reductions are blocked inside
 _TINY = {"float64": 2.0**-1022, "float32": 2.0**-126}
 _EPS = {"float64": 2.0**-52, "float32": 2.0**-23}
@@ -167,6 +168,8 @@ def _scaled(x: float, exponent: int) -> float:
 
 def _sum_of_squares(x: Array, scale: float = 1.0, *, exponent: int = 0) -> float:
     """Sum of squares of x, or of x * 2**exponent."""
+    if _size(x) <= _HOST and hasattr(x, "detach") and x.device.type == "cpu":
+        x = x.detach().numpy()
     total = 0.0
     half = exponent // 2  # 2**exponent itself may not be representable
     # float32 adds up in float32: short blocks keep its rounding small

@@ -5,12 +5,20 @@ by a lower bound, so the quotient is an upper bound: what a probe has seen, or |
 rows, or where that is not enough one step of the power method. A term for the rounding of the residual itself is added,
 which relative to ||A||_2 ||x|| + ||b|| needs no norm; when that term decides, the residual is computed again in twice
 the precision.
+
+Many right-hand sides: G'R = G'B - (G'A) X for a standard normal G (n, p) takes a product with A, not one for each of
+them, and ||G'r||^2 / ||r||^2 is chi-squared with p degrees of freedom for each column r of R, so that all ||r|| are
+below ||G'r|| / sqrt(q) with probability 1 - delta, q the quantile of delta over their number. Where that is not enough,
+the residual itself is formed.
 """
 
 from __future__ import annotations
 
 import math
 from typing import Any
+
+import numpy as np
+from scipy.special import gammaincinv
 
 from ...primitives.evidence import Evidence
 from ...primitives.kernels._library import Library
@@ -20,6 +28,7 @@ from ...primitives.work import Calls, Work
 from ..certificate import Certificate
 from .products import UNIT, as_columns, column_norm_list, matmul64, rmatmul64
 
+_MANY, _TEST_VECTORS = 64, 16  # right-hand sides from which test vectors are tried first, and how many
 _SHARP = 8.0  # targets below this many sqrt(n) u need a sharper bound on ||A|| than ||A||_F / sqrt(n)
 
 
@@ -55,6 +64,18 @@ def norm_lower_bound(lib: Library, A: Any, b: Any) -> float:
     return bound
 
 
+def _tested_norms(lib: Library, A: Any, B: Any, X: Any, seed: int, delta: float) -> tuple[list[float], float]:
+    """Bounds on the norms of the columns of B - A X : (n, r), rounding apart; all hold with probability 1 - delta.
+
+    And by what factor they are above what is most likely, which the rounding of three products counts with as well.
+    """
+    n, count = X.shape
+    G = lib.asarray(np.random.default_rng(np.random.Philox(key=seed)).standard_normal((n, _TEST_VECTORS)))
+    Y = lib.rmatmul(G, B) - lib.rmatmul(rmatmul64(lib, A, G), X)
+    quantile = 2.0 * float(gammaincinv(_TEST_VECTORS / 2.0, delta / count))
+    return [size / math.sqrt(quantile) for size in column_norm_list(Y)], math.sqrt(_TEST_VECTORS / quantile)
+
+
 def certify(
     lib: Library,
     A: Any,
@@ -65,13 +86,16 @@ def certify(
     metric: str,
     target: float | None,
     enough: float,
+    *,
+    seed: int = 0,
+    confidence: float = 1.0,
 ) -> Certificate:
     """Certificate of x : (n,) or (n, r), all operands arrays of `lib`, scaled by the planner.
 
-    `enough` is the bound from which a sharper one is not worth two more products with A.
+    `enough` is the bound from which a sharper one is not worth two more products with A. `seed` is that of test vectors
+    for many right-hand sides, which a confidence of 1 does not allow.
     """
     B, X = lib.astype(as_columns(b), "float64"), lib.astype(as_columns(x), "float64")
-    residual = B - matmul64(lib, A, X)
     norm_b, norm_x = column_norm_list(B), column_norm_list(X)
     norm_A = 0.0
     if metric == "backward_error":
@@ -82,10 +106,10 @@ def certify(
             norm_A = spectral_norm_from_below(A) if norm_fro is None else norm_fro / math.sqrt(task.n)
     spread = None if evidence.norm_fro is None else evidence.norm_fro / math.sqrt(task.n)
 
-    def worst(residual: Any, unit: float) -> tuple[float, float]:
-        """Largest (bound, estimate) over the columns; a NaN counts as infinite."""
+    def worst(sizes: list[float], unit: float) -> tuple[float, float]:
+        """Largest (bound, estimate) over columns of residuals of these norms; a NaN counts as infinite."""
         bound = estimate = 0.0
-        for size, size_b, size_x in zip(column_norm_list(residual), norm_b, norm_x, strict=True):
+        for size, size_b, size_x in zip(sizes, norm_b, norm_x, strict=True):
             scale = norm_A * size_x + size_b
             if not math.isfinite(size) or not math.isfinite(size_x) or (scale == 0.0 and size > 0.0):
                 return math.inf, math.inf
@@ -95,27 +119,37 @@ def certify(
                 bound = max(bound, size / scale + rounding)
         return bound, estimate
 
-    bound, estimate = worst(residual, rounding_of_residual(task.n))
+    unit = rounding_of_residual(task.n)
+    if target is not None and confidence < 1.0 and X.shape[1] >= _MANY:
+        sizes, factor = _tested_norms(lib, A, B, X, seed, 1.0 - confidence)
+        bound, above = worst(sizes, 3.0 * factor * unit)
+        if bound <= target:
+            method = f"{_TEST_VECTORS} test vectors for {len(sizes)} right-hand sides"
+            return Certificate(metric, bound, above / factor, confidence, method, target, True)
+    residual = column_norm_list(B - matmul64(lib, A, X))
+    bound, estimate = worst(residual, unit)
     if bound > enough and metric == "backward_error" and evidence.norm_2 is None:
         norm_A = max(norm_A, norm_lower_bound(lib, A, B))
-        bound, estimate = worst(residual, rounding_of_residual(task.n))
+        bound, estimate = worst(residual, unit)
     method = "one product with A in float64"
     if target is not None and bound > target and estimate < 4 * target and task.device == "cpu":
         from ...primitives.kernels import _numba
 
         exact = _numba.residual_compensated(lib.to_numpy(A), lib.to_numpy(X), lib.to_numpy(B))
-        bound, estimate = worst(lib.asarray(exact), UNIT)
+        bound, estimate = worst(column_norm_list(lib.asarray(exact)), UNIT)
         method = "one product with A in twice float64's precision"
     satisfied = math.isfinite(bound) and (target is None or bound <= target)
     return Certificate(metric, bound, estimate, 1.0, method, target, satisfied)
 
 
 def work(task: Task, evidence: Evidence, backend: str) -> Work:
-    """One product, two more where ||A||_F / sqrt(n) is too far below ||A||."""
+    """One product, with test vectors for many right-hand sides; two where ||A||_F / sqrt(n) is too far below ||A||."""
     k = Calls(backend, "float64")
     columns = max(1, task.nrhs)
-    product = k("gemv", task.n, task.n) if columns == 1 else k("gemm", task.n, columns, task.n)
-    calls = [product]
+    if columns >= _MANY:
+        calls = [k("gemm", task.n, _TEST_VECTORS, task.n), k("gemm", _TEST_VECTORS, columns, task.n, count=2)]
+    else:
+        calls = [k("gemv", task.n, task.n) if columns == 1 else k("gemm", task.n, columns, task.n)]
     if evidence.norm_2 is None and task.target < _SHARP * math.sqrt(task.n) * UNIT:
         calls += [k("gemv_t", task.n, task.n), k("gemv", task.n, task.n)]
     return Work(tuple(calls), 8.0 * task.n * (3 * columns + 2))

@@ -95,6 +95,15 @@ class Kind(ABC):
         """The task as a glance at A makes it look: for what runs `at_once`, whose certificate does not rely on it."""
         return task
 
+    def glance(
+        self, A: Any, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any
+    ) -> tuple[bool, Evidence]:
+        """Whether one of those that run `at_once` is worth trying, and what a glance at A has shown.
+
+        In the library that it is going to run in, and only where that takes little beside it. A may not be finite.
+        """
+        return True, evidence
+
     def setting(self, name: str, task: Task) -> tuple[Algorithm, Any]:
         """The algorithm `name` with the options it has on the library that small problems are best solved with.
 

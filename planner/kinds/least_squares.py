@@ -24,6 +24,7 @@ from ._base import Kind, ProbeStep, interval_or, times_power_of_two
 _SMALL_FLOPS = 1e8  # below so many an SVD takes about as long as planning
 _SQUARISH, _MORE_FLOPS = 8, 4e8  # up to so many rows per column sketches save nothing, and a probe factors A itself
 _GRAM_AT_ONCE = 4e8  # m n min(m, n) below which the normal equations do: they show at once whether they work
+_WORTH_A_GLANCE = 1e8  # m n min(m, n) from which a Gram matrix in vain takes more than a look at some rows
 _ROWS_PER_COLUMN = 20  # below this a sample of rows costs too large a share of the Gram matrix
 # Condition numbers (columns scaled) that people bring: a prior, where nothing has been seen of the matrix.
 UNSEEN = Interval(1e4, 1.0, 1e12)
@@ -61,6 +62,14 @@ def _sketch(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tup
     return task, evidence, by_products
 
 
+def _rows_may_tell(task: Task, evidence: Evidence) -> bool:
+    """Whether few of the rows are enough to show the condition number, and it is an open question."""
+    low, high = evidence.condition.low, evidence.condition.high
+    few = task.n >= 2 and task.m >= _ROWS_PER_COLUMN * task.n + 256
+    looked = any(finding.probe == sampled_rows.NAME for finding in evidence.findings)
+    return few and not looked and low < normal_equations.limit("float64") < high
+
+
 class LeastSquaresKind(Kind):
     """min ||b - A x||^2 + ridge ||x||^2."""
 
@@ -75,13 +84,8 @@ class LeastSquaresKind(Kind):
     def probes(self) -> tuple[ProbeStep, ...]:
         return (
             ProbeStep(
-                "rows",
-                lambda t, e: (
-                    t.n >= 2
-                    and t.m >= _ROWS_PER_COLUMN * t.n + 256
-                    and e.residual is None
-                    and e.condition.low < normal_equations.limit("float64") < e.condition.high
-                ),
+                sampled_rows.NAME,
+                lambda t, e: _rows_may_tell(t, e) and e.residual is None,
                 lambda t, e, backend: sampled_rows.work(t, backend),
                 _rows,
                 _conditions,
@@ -121,6 +125,15 @@ class LeastSquaresKind(Kind):
         tiny = 4.0 * large * small**2 + 10.0 * small**3 < few
         names = ("normal_equations", "householder_qr", "svd")[: 3 if tiny else 1]
         return (self.setting(name, task) for name in names)
+
+    def glance(
+        self, A: Any, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any
+    ) -> tuple[bool, Evidence]:
+        large = float(task.m) * task.n * min(task.m, task.n) >= _WORTH_A_GLANCE
+        if algorithm.name != "normal_equations" or not large or not _rows_may_tell(task, self.known(task, evidence)):
+            return True, evidence
+        seen = sampled_rows.run(A, task, evidence, backend=options.backend)
+        return seen.condition.median <= normal_equations.limit("float64"), seen
 
     def known(self, task: Task, evidence: Evidence) -> Evidence:
         if evidence.condition.high < math.inf or evidence.scaled_condition.high < math.inf:

@@ -21,7 +21,7 @@ from ..certify import linear_system as certificate
 from ..problems import LinearSystem, Problem
 from ._base import Kind, ProbeStep, times_power_of_two
 
-_SMALL_FLOPS = 4e8
+_SMALL_FLOPS = 1e9
 _WELL_CONDITIONED = 0.6  # how often a matrix is conditioned well enough for float32 factors
 _TOO_MUCH = 1e7  # about where they do no more
 _EVEN, _UNEVEN = 0.2, 0.05  # effective rank over n of matrices on either side
@@ -151,20 +151,19 @@ class LinearSystemKind(Kind):
             return (self.setting(name, task) for name in (solver, "lu")[: 1 + self.small(task)])
         if not self.small(task):
             return ()
-        if task.structure == "spd" or (task.n >= _WORTH_A_LOOK and structure.may_be_spd(A)):
-            first = ("cholesky",)
-        else:
-            first = ("mixed_lu",) if self._float32_will_do(task, A) else ()
-        return (self.setting(name, task) for name in (*first, "lu"))
+        spd = task.structure == "spd" or (task.n >= _WORTH_A_LOOK and structure.may_be_spd(A))
+        large = task.n >= _WORTH_FLOAT32 and 4 * task.nrhs <= task.n
+        mixed = large and task.dtype == "float64" and task.device == "cpu"
+        names = ("cholesky",) * spd + ("mixed_lu",) * mixed + ("lu",)
+        return (self.setting(name, task) for name in names)
 
-    @staticmethod
-    def _float32_will_do(task: Task, A: Any) -> bool:
-        """Whether singular values are spread so evenly that float32 factors and a few corrections reach the target."""
-        dense = task.n >= _WORTH_FLOAT32 and 4 * task.nrhs <= task.n
-        if not dense or task.dtype != "float64" or task.device != "cpu":
-            return False
-        found = effective_rank.run(A, task, Evidence(), backend="scipy")
-        return found.effective_rank is not None and found.effective_rank >= _EVEN_ENOUGH
+    def glance(
+        self, A: Any, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any
+    ) -> tuple[bool, Evidence]:
+        if algorithm.name != "mixed_lu":
+            return True, evidence
+        evidence = effective_rank.run(A, task, evidence, backend=options.backend)
+        return evidence.effective_rank is not None and evidence.effective_rank >= _EVEN_ENOUGH, evidence
 
     def floor(self, task: Task, evidence: Evidence) -> float:
         return task.unit_roundoff
@@ -182,7 +181,9 @@ class LinearSystemKind(Kind):
         metric: str, target: float | None, reuse: Mapping[str, Any], seed: int, confidence: float,
     ) -> Certificate:  # fmt: skip
         enough = self.lapack_target(task, evidence) if target is None else target
-        return certificate.certify(lib, A, b, outcome.value, task, evidence, metric, target, enough)
+        return certificate.certify(
+            lib, A, b, outcome.value, task, evidence, metric, target, enough, seed=seed, confidence=confidence
+        )
 
     def needs_norm(self, A: Any, value: Any, task: Task, metric: str) -> bool:
         return certificate.needs_norm(A, value, task, metric)

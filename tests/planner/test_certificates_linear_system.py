@@ -15,6 +15,7 @@ from autonla.planner.certify import linear_system as certificate
 from autonla.planner.problems import LinearSystem
 from autonla.primitives.evidence import Evidence
 from autonla.primitives.interval import Interval
+from autonla.primitives.kernels import library
 from autonla.primitives.kernels._scipy import ScipyLibrary
 from autonla.primitives.task import Task
 from tests._support import matrices, spectra, truth
@@ -253,6 +254,46 @@ def test_without_the_norm_a_few_rows_stand_for_it(rows):
             if rows == "alike":
                 known = certify(LinearSystem(A, b), x, target=target)
                 assert found.bound <= 1.5 * known.bound
+
+
+@pytest.mark.parametrize("backend", ["scipy", "numpy", "torch"])
+def test_many_right_hand_sides_are_certified_by_test_vectors(backend):
+    """The bound is above the true error, and a single wrong column among many is seen."""
+    if backend == "torch":
+        pytest.importorskip("torch")
+    rng = np.random.default_rng(9)
+    A = matrices.with_spectrum(150, 150, spectra.geometric(150, 1e6), rng).A
+    B = rng.standard_normal((150, 80))
+    X = np.linalg.solve(A, B) * (1.0 + 1e-9 * rng.standard_normal((150, 80)))
+    error = truth.backward_error(A, X, B)
+    found = certify(LinearSystem(A, B), X, target=1e-5, backend=backend)
+    assert found.satisfied
+    assert found.method == "16 test vectors for 80 right-hand sides"
+    assert found.confidence == 0.99
+    plain = certify(LinearSystem(A, B), X, target=1e-5, backend=backend, confidence=1.0)  # the residual itself
+    assert error.low <= found.bound <= 4.0 * plain.bound
+    assert 0.5 * plain.estimate <= found.estimate <= 2.0 * plain.estimate
+    exact = certify(LinearSystem(A, B), np.linalg.solve(A, B), target=1e-13, backend=backend)
+    assert exact.satisfied
+    X[:, 33] *= 1.5  # one column
+    assert not certify(LinearSystem(A, B), X, target=1e-5, backend=backend).satisfied
+    X[7, 33] = np.nan
+    assert not certify(LinearSystem(A, B), X, target=1e-5, backend=backend).satisfied
+
+
+def test_what_test_vectors_overlook_is_the_probability_stated(monkeypatch):
+    """Every column has a residual of norm one: how often at least one of them is bounded by less."""
+    A, lib, rng = np.eye(60), library("scipy"), np.random.default_rng(10)
+    B = rng.standard_normal((60, 100))
+    X = B - np.linalg.qr(rng.standard_normal((60, 60)))[0][:, rng.integers(0, 60, 100)]
+
+    def misses(p: float) -> int:
+        return sum(min(certificate._tested_norms(lib, A, B, X, seed, p)[0]) < 1.0 for seed in range(300))
+
+    allowed = 300 * 0.2 + 4.9 * math.sqrt(300 * 0.2 * 0.8)
+    assert 5 < misses(0.2) <= allowed
+    monkeypatch.setattr(certificate, "gammaincinv", lambda r, p: 0.5 * r)
+    assert misses(0.2) > allowed
 
 
 def test_the_norm_is_needed_where_the_residual_might_not_tell():

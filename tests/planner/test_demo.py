@@ -32,8 +32,9 @@ def test_every_problem_is_solved_and_certified(demo):
         assert outcome.status == "certified", outcome.title
         assert certificate.satisfied, outcome.title
         # the certificate covers what an independent yardstick measures, up to the yardstick's own rounding: where A is
-        # rank-deficient its float64 basis of the range errs by u times the condition of what is kept
-        rounding = 1e-15 if certificate.numerical_rank is None else 1e-11
+        # rank-deficient its float64 basis of the range errs by u times the condition of what is kept, 1e-11 to 5e-11
+        # with one BLAS or another
+        rounding = 1e-15 if certificate.numerical_rank is None else 1e-10
         assert outcome.error <= 1.01 * certificate.bound + rounding, outcome.title
 
 

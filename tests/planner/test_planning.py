@@ -148,7 +148,7 @@ def worth(task: Task, accuracy: float, name: str, evidence: Evidence | None = No
 def test_a_probe_is_run_where_it_may_save_more_than_it_costs():
     for shape in ((60_000, 60), (100_000, 200), (300_000, 20)):
         for accuracy in (0.1, 1e-8, 1e-12):
-            assert worth(Task("least_squares", *shape), accuracy, "rows")
+            assert worth(Task("least_squares", *shape), accuracy, "sampled rows")
     assert worth(Task("linear_system", 4000, 4000), 1e-12, "conditioning")
     assert worth(Task("linear_system", 2000, 2000), 1e-12, "effective rank")
     assert worth(Task("low_rank", 2000, 2000, nrhs=0, rank=100), 1e-2, "range")
@@ -163,8 +163,10 @@ def test_the_condition_number_decides_about_the_normal_equations(condition):
 
 def test_no_probe_where_the_solve_is_as_cheap():
     assert not worth(Task("least_squares", 60, 50), 1e-8, "sketch")
-    assert not worth(Task("least_squares", 2000, 40), 1e-8, "rows")
-    assert not worth(Task("least_squares", 5000, 200), 1e-8, "rows")  # a tenth of the rows, to save a run in four
+    assert not worth(Task("least_squares", 2000, 40), 1e-8, "sampled rows")
+    assert not worth(
+        Task("least_squares", 5000, 200), 1e-8, "sampled rows"
+    )  # a tenth of the rows, to save a run in four
     assert not worth(Task("linear_system", 200, 200), 1e-12, "conditioning")
     assert not probe_of(Task("linear_system", 20, 20), "conditioning").applies(
         Task("linear_system", 20, 20), Evidence(norm_fro=1.0)
@@ -182,7 +184,7 @@ def test_no_probe_that_can_find_nothing_new():
     for condition in (30.0, 1e10):  # whether the normal equations work is known: rows can tell nothing, a sketch little
         seen = Interval.around(condition, 3.0)
         settled = Evidence(norm_fro=1.0, condition=seen, scaled_condition=seen)
-        assert not probe_of(task, "rows").applies(task, settled)
+        assert not probe_of(task, "sampled rows").applies(task, settled)
         assert not worth(task, 1e-8, "sketch", settled)
 
 
@@ -435,12 +437,12 @@ def test_findings_and_their_price_are_in_the_plan():
     assert found.findings
     assert found.condition.low <= 1e3 <= found.condition.high
     assert found.residual is None  # a few rows say nothing of it
-    assert [f.probe for f in found.findings] == ["rows"]
+    assert [f.probe for f in found.findings] == ["sampled rows"]
     assert found.findings[0].seconds > 0.0
     assert "rows drawn at random have the condition number" in found.findings[0].sentence
     everything = planning.all_candidates(tall(30_000, 60), Budget(), PROFILE, 0)[0].evidence
     assert everything.residual is not None
-    assert [f.probe for f in everything.findings][:2] == ["rows", "sketch"]
+    assert [f.probe for f in everything.findings][:2] == ["sampled rows", "sketch"]
     assert all(f.seconds > 0.0 for f in everything.findings[:2])
     assert "condition number is about" in everything.findings[1].sentence
 
