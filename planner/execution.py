@@ -62,14 +62,21 @@ def finish(kind: Kind, value: Any, prepared: Prepared) -> Any:
 
 
 def _order_after(entries: Sequence[Entry]) -> list[Entry]:
-    """What to try after a failure: the feasible ones by expected cost, then the safe ones, then the rest by error."""
+    """What to try after a failure: the feasible ones by expected cost, then the safe ones, then the rest by error.
+
+    The safe ones are about as accurate as each other: those that are as likely to fail go by their time.
+    """
+
+    def key(entry: Entry) -> tuple[bool, float, float]:
+        candidate = entry.candidate
+        assert candidate.forecast is not None
+        seconds = candidate.forecast.seconds.median
+        if entry.algorithm.safe:
+            return False, round(candidate.failure, 1), seconds
+        return True, candidate.forecast.error.median, seconds
+
     rest = [e for e in entries if e.candidate.forecast is not None]
-    feasible = [e for e in rest if e.candidate.feasible]
-    others = sorted(
-        (e for e in rest if not e.candidate.feasible),
-        key=lambda e: (not e.algorithm.safe, e.candidate.forecast.error.median),  # type: ignore[union-attr]
-    )
-    return feasible + others
+    return [e for e in rest if e.candidate.feasible] + sorted((e for e in rest if not e.candidate.feasible), key=key)
 
 
 def _escalate(run: Attempts, entries: Sequence[Entry], plan: Plan, profile: HardwareProfile) -> bool:

@@ -28,13 +28,21 @@ class Breakdown(ArithmeticError):
         The condition number, as far as the failure shows it: the planner goes on with it.
     by_products : dict
         As those of an `Outcome`: what the next algorithm need not compute again.
+    pivot : int or None
+        Where a Cholesky factorization has failed, from 1.
     """
 
     def __init__(
-        self, message: str = "", *, condition: Interval | None = None, by_products: dict[str, Any] | None = None
+        self,
+        message: str = "",
+        *,
+        condition: Interval | None = None,
+        by_products: dict[str, Any] | None = None,
+        pivot: int | None = None,
     ) -> None:
         super().__init__(message)
         self.condition = condition
+        self.pivot = pivot
         self.by_products = by_products or {}
 
 

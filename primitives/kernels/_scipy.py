@@ -110,7 +110,8 @@ class ScipyLibrary(Library):
         F, t = _fortran(G)
         R, info = _lapack("potrf", G)(F, lower=t, clean=1)
         if info != 0:
-            raise Breakdown(f"Cholesky failed at pivot {info}: the matrix is not positive definite to working accuracy")
+            message = f"Cholesky failed at pivot {info}: the matrix is not positive definite to working accuracy"
+            raise Breakdown(message, pivot=int(info))
         return R.T if t else R
 
     def cholesky_factor(self, A: Array, *, overwrite: bool = False) -> CholeskyFactor:

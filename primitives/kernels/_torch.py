@@ -37,7 +37,8 @@ class TorchLibrary(Library):
     def cholesky(self, G: Array) -> torch.Tensor:
         R, info = torch.linalg.cholesky_ex(G, upper=True)
         if int(info) != 0:
-            raise Breakdown(f"Cholesky failed at pivot {int(info)}: not positive definite to working accuracy")
+            message = f"Cholesky failed at pivot {int(info)}: not positive definite to working accuracy"
+            raise Breakdown(message, pivot=int(info))
         return R
 
     def solve_triangular(self, R: Array, B: Array, *, transpose: bool = False, lower: bool = False) -> torch.Tensor:

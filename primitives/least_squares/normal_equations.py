@@ -64,6 +64,7 @@ START, CONTRACTION, PESSIMISM = 0.3, 0.3, 6.0
 MOST_CORRECTIONS = 3
 AIM = 0.3  # corrections stop where the error is forecast to be so far below the target
 SQUARES = {"scipy": 2.1, "numpy": 5.2, "torch": 3.2}  # how many matrices of order n are held at the peak
+DEPENDENT = 0.01  # of `limit`: a column that follows columns so well-conditioned, and fails, depends on them
 LOST = 16.0  # a Cholesky pivot below this many roundings of the diagonal entry holds no digit
 
 
@@ -161,6 +162,24 @@ def _above(dtype: str) -> Interval:
     return Interval.above(limit(dtype), 0.01 / UNIT_ROUNDOFF[dtype])
 
 
+def _shown_by_failure(lib: Library, G: Array, pivot: int | None, dtype: str) -> Interval:
+    """What is known of the condition number once pivot number `pivot`, from 1, is not positive, or all rounding.
+
+    Where the columns before it are well-conditioned, that one depends on them: the rank is not full. Where they are
+    about as ill-conditioned as the dtype can show, singular values just fall on.
+    """
+    if pivot is None or pivot < 2:
+        return _above(dtype)
+    try:
+        R = lib.cholesky(G[: pivot - 1, : pivot - 1])
+    except Breakdown:
+        return _above(dtype)
+    if scaled_condition(lib, R, (R * R).sum(0) ** 0.5) > DEPENDENT * limit(dtype):
+        return _above(dtype)
+    u = UNIT_ROUNDOFF[dtype]
+    return Interval(10.0 / u, limit(dtype), 1e4 / u)
+
+
 def _cholesky(lib: Library, G: Array, task: Task, dtype: str) -> tuple[Array, float]:
     """R with R'R = G + ridge I, and ||A||_F.
 
@@ -173,13 +192,14 @@ def _cholesky(lib: Library, G: Array, task: Task, dtype: str) -> tuple[Array, fl
     try:
         R = lib.cholesky(G)
     except Breakdown as failure:
-        raise Breakdown(str(failure), condition=_above(dtype)) from failure
+        raise Breakdown(str(failure), condition=_shown_by_failure(lib, G, failure.pivot, dtype)) from failure
     d, g = lib.xp.linalg.diagonal(R), lib.xp.linalg.diagonal(G)
-    least = float((d * d / g).min())
+    shares = d * d / g
+    least = float(shares.min())
     if not least > LOST * UNIT_ROUNDOFF[dtype]:
         raise Breakdown(
             f"the Gram matrix is singular to working accuracy: a Cholesky pivot is {least:.1g} of its diagonal entry",
-            condition=_above(dtype),
+            condition=_shown_by_failure(lib, G, int(lib.xp.argmin(shares)) + 1, dtype),
         )
     return R, math.sqrt(total)
 

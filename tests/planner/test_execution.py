@@ -531,8 +531,33 @@ def test_a_rank_found_on_the_way_rules_out_what_needs_full_rank():
     entries = [e for e in plan._entries if e.candidate.forecast is not None]
     solution = execution.execute(replace(plan, chosen=first), entries, PROFILE)
     assert solution.status == "certified"
-    assert [a.label.partition("[")[0] for a in solution.record.attempts] == ["householder_qr", "pivoted_qr"]
+    first, second = (a.label.partition("[")[0] for a in solution.record.attempts)
+    assert first == "householder_qr"
+    assert second in ("svd", "pivoted_qr")  # as likely to do, so the faster of them
     assert solution.certificate.numerical_rank == 100
+
+
+def test_after_a_failure_the_safe_ones_go_by_their_time_where_they_are_as_likely_to_do():
+    problem = rank_deficient()
+    plan = nla.plan(problem, nla.Budget(accuracy=1e-9), rng=0, profile=PROFILE, rigor="estimate")
+
+    def but(entry, feasible, failure, seconds):
+        forecast = replace(entry.candidate.forecast, seconds=Interval.exact(seconds))
+        return replace(entry, candidate=replace(entry.candidate, feasible=feasible, failure=failure, forecast=forecast))
+
+    known = {e.algorithm.name: e for e in plan._entries if e.candidate.forecast is not None}
+    svd, pivoted, unsafe = (known[name] for name in ("svd", "pivoted_qr", "householder_qr"))
+    assert [e.algorithm.safe for e in (svd, pivoted, unsafe)] == [True, True, False]
+    order = execution._order_after(
+        [but(pivoted, False, 0.99, 3.0), but(unsafe, False, 0.7, 1.0), but(svd, False, 0.97, 2.0)]
+    )
+    assert [e.algorithm.name for e in order] == ["svd", "pivoted_qr", "householder_qr"]
+    order = execution._order_after([but(svd, False, 1.0, 2.0), but(pivoted, False, 0.6, 3.0)])
+    assert [e.algorithm.name for e in order] == ["pivoted_qr", "svd"]
+    assert (
+        execution._order_after([but(svd, False, 1.0, 2.0), but(unsafe, True, 0.1, 9.0)])[0].algorithm.name
+        == "householder_qr"
+    )
 
 
 def test_full_rank_is_not_reported_as_a_finding():

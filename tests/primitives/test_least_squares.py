@@ -320,6 +320,27 @@ def test_a_breakdown_tells_how_ill_conditioned_the_matrix_is(shape, cond):
         assert qr.applies(task, known, qr.Options()) is None
 
 
+@pytest.mark.parametrize("backend", LIBRARIES)
+def test_a_column_that_depends_on_well_conditioned_ones_shows_that_the_rank_is_not_full(backend):
+    """It is told apart from singular values that fall on and on, where QR will do."""
+    rng = np.random.default_rng(14)
+    G, b = rng.standard_normal((300, 30)), rng.standard_normal(300)
+    more = rng.standard_normal((300, 5))
+    cases = {
+        "twice the same": (np.hstack([G, G[:, :1], more]), True),
+        "a sum": (np.hstack([G, G @ np.ones((30, 1)), more]), True),
+        "falling": (matrices.with_spectrum(300, 30, spectra.geometric(30, 1e11), rng).A, False),
+        "polynomial": (matrices.with_spectrum(300, 30, spectra.polynomial(30, 7.0), rng).A, False),
+    }
+    for name, (A, dependent) in cases.items():
+        with pytest.raises(Breakdown) as caught:
+            _run(normal_equations, normal_equations.Options(backend), A, b, _task(A, b))
+        assert caught.value.condition is not None
+        told = backend != "numpy" and dependent  # numpy's Cholesky does not say where it failed
+        if told or not dependent:
+            assert (caught.value.condition.median > 1e15) == dependent, name
+
+
 @pytest.mark.parametrize("algorithm", [qr, randomized_cholesky_qr])
 def test_other_breakdowns_tell_it_too(algorithm):
     problem = _problem(500, 10)

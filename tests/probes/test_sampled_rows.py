@@ -100,7 +100,7 @@ def test_where_few_rows_carry_everything_it_may_be_wrong_and_nothing_else_is(con
     b = A @ rng.standard_normal(60) + 0.1 * rng.standard_normal(30_000)
     solution = nla.solve(nla.LeastSquares(A, b), nla.Budget(accuracy=1e-8), rng=seed, profile=synthetic_profile())
     assert solution.status == "certified"
-    assert [f.probe for f in solution.plan.evidence.findings][:1] == ["rows"]
+    assert [f.probe for f in solution.plan.evidence.findings][:1] == ["sampled rows"]
     assert truth.prediction_error(A, solution.value, b).low <= solution.certificate.bound <= 1e-8
 
 
