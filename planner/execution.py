@@ -79,6 +79,16 @@ def _order_after(entries: Sequence[Entry]) -> list[Entry]:
     return [e for e in rest if e.candidate.feasible] + sorted((e for e in rest if not e.candidate.feasible), key=key)
 
 
+def _next(run: Attempts, left: Sequence[Entry]) -> Entry | None:
+    """The first that may follow; what was thought as likely to fail as what has failed comes after what was not.
+
+    Forecasts of error rest on the same guess at the data, which the failure speaks against.
+    """
+    least = min((e.candidate.failure for e in run.failed), default=1.0)
+    able = [e for e in left if run.may_follow(e)]
+    return next((e for e in able if e.candidate.failure < least), able[0] if able else None)
+
+
 def _escalate(run: Attempts, entries: Sequence[Entry], plan: Plan, profile: HardwareProfile) -> bool:
     """Try one candidate after the other; what a failure teaches changes the forecasts of those that are left."""
     left = _order_after(entries)
@@ -97,7 +107,7 @@ def _escalate(run: Attempts, entries: Sequence[Entry], plan: Plan, profile: Hard
                     pool=Pool(run.failed[-1].options.backend),
                 )
             )
-        entry = next((e for e in left if run.may_follow(e)), None)
+        entry = _next(run, left)
         if entry is None and run.too_narrow > 0:  # nothing wider is left: what is narrow may do better after all
             run.too_narrow = 0
             continue

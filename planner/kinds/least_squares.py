@@ -129,6 +129,8 @@ class LeastSquaresKind(Kind):
     def glance(
         self, A: Any, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any
     ) -> tuple[bool, Evidence]:
+        if algorithm.name == "householder_qr":  # the normal equations may have shown that the rank is not full
+            return evidence.condition.median < 1.0 / task.unit_roundoff, evidence
         large = float(task.m) * task.n * min(task.m, task.n) >= _WORTH_A_GLANCE
         if algorithm.name != "normal_equations" or not large or not _rows_may_tell(task, self.known(task, evidence)):
             return True, evidence

@@ -43,6 +43,7 @@ from .range_basis import (
 Array = Any
 
 MOST = 0.6  # of min(m, n)
+NARROW = 3.0  # how much more than predicted is left by blocks narrower than the rank
 BLIND = 0.25  # the same where nobody has looked at the spectrum: from there the Gram matrix is about as fast
 
 
@@ -140,7 +141,11 @@ def work(task: Task, evidence: Evidence, options: Options) -> Work:
 
 
 def error(task: Task, evidence: Evidence, options: Options) -> Interval:
-    """The best polynomial's prediction, halved for each step: measured, a space being better than one polynomial."""
+    """The best polynomial's prediction, halved for each step: measured, a space being better than one polynomial.
+
+    Blocks narrower than the rank are another matter where nobody has looked at the spectrum: of slowly falling values
+    they find less than predicted, and what is beyond them proves less.
+    """
     rounding = shared.floor(task, task.dtype)
     if task.rank is None:
         return shared.metric(task, evidence, 0.0, rounding, (1.0, 1.0))
@@ -148,7 +153,10 @@ def error(task: Task, evidence: Evidence, options: Options) -> Interval:
     spectrum = shared.spectrum_of(task, evidence)
     best = spectrum.tail(task.rank)
     squared = best + 0.5**t * (krylov_error(spectrum, b, t, task.rank) - best)
-    return shared.metric(task, evidence, squared, rounding, (10.0 * 2.0**t, min(3.0**t, 10.0)))
+    found = shared.metric(task, evidence, squared, rounding, (10.0 * 2.0**t, min(3.0**t, 10.0)))
+    if b >= task.rank or shared.known(evidence):
+        return found
+    return Interval(NARROW * found.median, found.low, 4.0 * NARROW * found.high)
 
 
 def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
