@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -497,12 +498,12 @@ def test_a_named_candidate_runs_as_it_is(use):
 def test_what_was_thought_as_likely_to_fail_comes_after_what_was_not():
     """All forecasts of error rest on one guess at the data, and a failure speaks against that."""
 
-    def entry(name, failure):
+    def entry(name: str, failure: float) -> Any:
         candidate = SimpleNamespace(label=name, failure=failure)
         return SimpleNamespace(candidate=candidate)
 
     quick, sure, last = entry("quick", 0.3), entry("sure", 0.01), entry("last", 0.9)
-    run = SimpleNamespace(failed=[entry("first", 0.2)], may_follow=lambda e: e is not last)
+    run: Any = SimpleNamespace(failed=[entry("first", 0.2)], may_follow=lambda e: e is not last)
     assert execution._next(run, [quick, sure, last]) is sure
     assert execution._next(run, [quick, last]) is quick
     assert execution._next(run, [last]) is None
