@@ -135,7 +135,7 @@ class LeastSquaresKind(Kind):
         if algorithm.name != "normal_equations" or not large or not _rows_may_tell(task, self.known(task, evidence)):
             return True, evidence
         seen = sampled_rows.run(A, task, evidence, backend=options.backend)
-        return seen.condition.median <= normal_equations.limit("float64"), seen
+        return seen.condition.median <= normal_equations.limit(options.dtype), seen
 
     def known(self, task: Task, evidence: Evidence) -> Evidence:
         if evidence.condition.high < math.inf or evidence.scaled_condition.high < math.inf:
