@@ -30,8 +30,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import gammaincinv
 
+from ...primitives import chi_squared
 from ...primitives.evidence import Evidence
 from ...primitives.kernels._library import Library
 from ...primitives.sketches import make_sketch
@@ -224,7 +224,7 @@ class _Given:
         does not matter how R was computed, only how the products here are rounded.
         """
         n, r = self.G.shape
-        quantile = 2.0 * float(gammaincinv(0.5 * r, 0.5 * self.failure))
+        quantile = chi_squared.quantile(r, 0.5 * self.failure)
         image = self.product + task.ridge * self.W if task.ridge else self.product
         departure = lib.solve_triangular(self.R, image, transpose=True) - self.G
         spread = column_norms(self.R)[:, None] * self.W

@@ -18,8 +18,8 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy.special import gammaincinv
 
+from ...primitives import chi_squared
 from ...primitives.evidence import Evidence
 from ...primitives.kernels._library import Library
 from ...primitives.norms import needs_no_scaling, spectral_norm_from_below
@@ -72,8 +72,8 @@ def _tested_norms(lib: Library, A: Any, B: Any, X: Any, seed: int, delta: float)
     n, count = X.shape
     G = lib.asarray(np.random.default_rng(np.random.Philox(key=seed)).standard_normal((n, _TEST_VECTORS)))
     Y = lib.rmatmul(G, B) - lib.rmatmul(rmatmul64(lib, A, G), X)
-    quantile = 2.0 * float(gammaincinv(_TEST_VECTORS / 2.0, delta / count))
-    return [size / math.sqrt(quantile) for size in column_norm_list(Y)], math.sqrt(_TEST_VECTORS / quantile)
+    q = chi_squared.quantile(_TEST_VECTORS, delta / count)
+    return [size / math.sqrt(q) for size in column_norm_list(Y)], math.sqrt(_TEST_VECTORS / q)
 
 
 def certify(

@@ -38,9 +38,8 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy.special import gammaincinv
 
-from .. import norms
+from .. import chi_squared, norms
 from ..kernels._library import Library
 from ..task import UNIT_ROUNDOFF, Task
 from ..work import Calls, KernelCall, Work
@@ -177,7 +176,7 @@ def from_gram_eigenvectors(
     VX = lib.rmatmul(V, X)
     EX = products.rmatmul(products.matmul(X)) - lib.matmul(V, scales[:, None] * VX)
     DX = lib.matmul(V, VX) - X  # V is square: ||VV' - I|| = ||V'V - I||
-    quantile = 2.0 * float(gammaincinv(r / 2.0, 0.5 * failure_probability))
+    quantile = chi_squared.quantile(r, 0.5 * failure_probability)
     error, apart = (math.sqrt(float((Y * Y).sum()) / quantile) for Y in (EX, DX))
     kept = float(np.sort(np.maximum(np.asarray(w, dtype=np.float64), 0.0))[::-1][:k].sum())
     slack = 20.0 * UNIT_ROUNDOFF["float64"] * norm_fro**2
@@ -268,7 +267,7 @@ def spectral_norm_bound(products: Products, Q: Array, Y: Array, failure_probabil
         for _ in range(3):  # where the Krylov space is exhausted Z is rounding noise, and one pass is not enough
             Z = lib.qr(Z - lib.matmul(K, lib.rmatmul(K, Z)))[0]
         blocks.append(Z)
-    quantile = 2.0 * float(gammaincinv(r / 2.0, failure_probability))
+    quantile = chi_squared.quantile(r, failure_probability)
     first = lib.to_numpy(start) * scale
     plain = float(np.linalg.norm(first, 2)) / math.sqrt(quantile)
     if not images:

@@ -757,7 +757,7 @@ def test_the_measured_distortion_is_exceeded_no_more_often_than_stated(what, mon
 def test_a_mean_in_place_of_the_quantile_would_be_exceeded_more_often(monkeypatch):
     """So the test above can tell."""
     monkeypatch.setattr(certificate, "_SHARE", 1.0)
-    monkeypatch.setattr(certificate, "gammaincinv", lambda shape, chance: shape)
+    monkeypatch.setattr(certificate.chi_squared, "quantile", lambda degrees, chance: degrees)
     assert binom.sf(exceeded("one direction", 0.6, 400)[0] - 1, 400, 0.2) < 1e-6
 
 
