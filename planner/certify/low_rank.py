@@ -317,8 +317,7 @@ def work(task: Task, evidence: Evidence, algorithm: Algorithm, options: Any) -> 
     if algorithm.name == "gram":
         bound = optimality.gram_work(task, options.backend)
     else:
-        side, other = m, n
-        seen = (k("syrk", side, columns), k("gemm", m, 2, n), k("gemm", columns, other, columns))
+        seen = (k("syrk", m, columns), k("gemm", m, 2, n), k("gemm", columns, n, columns))
         bound = Work(seen) + optimality.work(replace(task, dtype="float64"), columns, options.backend)
         if task.target < _TIGHT:  # bounds from the range are not as tight: residuals of the singular vectors as well
             products = (k("gemm", n, rank, m), k("gemm", m, rank, n), k("gemm", rank, rank, m, count=5))
