@@ -25,6 +25,7 @@ _REACH = math.log(8.0)  # residuals count for little further than this from a po
 _SOFT = 0.03**2  # softening of squared distances: within a few per cent of a point its own residual counts
 _EXTRAPOLATION = 0.15  # sigma for each factor e beyond the measured range
 _UNKNOWN = 0.5  # sigma of a table too short to be judged
+_NOISIEST = 100.0  # spread from which more makes no difference, and the exponential of it would be no number
 _FLOOR = 0.03  # no forecast of a time is better than that
 _SHORT = 4  # points below which a table only scales a nominal machine
 _NOMINAL = (1e-6, 5e-11, 1e-10)  # seconds per call, flop and byte of that machine
@@ -77,7 +78,9 @@ class TableFit:
         self._coefficients = tuple(float(c) for c in coefficients)
         logs = [tuple(math.log(d) for d in point.dims) for point in table.points]
         residuals = [-math.log1p(max(e, -0.9)) for e in relative]  # log(measured / base)
-        spreads = [point.spread / 2.563 for point in table.points]  # p90 - p10 of a normal is 2.563 sigma
+        spreads = [
+            min(point.spread, _NOISIEST) / 2.563 for point in table.points
+        ]  # p90 - p10 of a normal is 2.563 sigma
         self._points = tuple((x, r, s) for x, r, s in zip(logs, residuals, spreads, strict=True))
         self._w0 = 1.0 / (_REACH**2 + _SOFT) ** 2
         self._low = tuple(min(x) for x in zip(*logs, strict=True))

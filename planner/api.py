@@ -11,6 +11,7 @@ from ..profiles import HardwareProfile
 from ..profiles.errors import InvalidBudget, InvalidProblem
 from .budget import Budget
 from .candidates import show_seconds
+from .execution import typed_errors
 from .fast_path import is_empty, solve_at_once, solve_empty
 from .planning import RIGOR, dense_kind, machine_of, make_plan, seed_of
 from .plans import Plan
@@ -53,6 +54,7 @@ def _reporter(progress: bool | Callable[[str], None]) -> Callable[[str], None]:
     return lambda text: None
 
 
+@typed_errors()
 def solve(
     problem: Problem,
     budget: Budget | None = None,
@@ -95,6 +97,9 @@ def solve(
         Before anything runs, if nothing is forecast to fit; `.nearest` holds the nearest points of the frontier.
     CertificationFailed
         If no answer could be certified; `.solution` holds the best one.
+    BudgetExceeded
+        If memory ran out and nothing that needs less was left to try, or time did; `.solution` holds the best answer,
+        if there is one.
     NoAlgorithm
         If nothing is registered for this kind of problem or operand.
 
@@ -142,6 +147,7 @@ def _forecast_seconds(plan: Plan) -> str:
     return "unknown" if forecast is None else show_seconds(forecast.seconds.median)
 
 
+@typed_errors()
 def plan(
     problem: Problem,
     budget: Budget | None = None,
@@ -167,6 +173,7 @@ def plan(
     )
 
 
+@typed_errors()
 def race(
     problem: Problem,
     budget: Budget | None = None,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import time
-from contextlib import nullcontext
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,8 @@ from ..primitives.algorithm import Breakdown, Outcome
 from ..primitives.interval import Interval
 from ..primitives.kernels import library
 from ..primitives.kernels._library import Library
-from ..primitives.norms import needs_no_scaling, norm
+from ..primitives.norms import is_finite, needs_no_scaling, norm
+from ..primitives.stopping import stopped_by
 from .budget import Budget
 from .candidates import Entry
 from .certificate import Certificate
@@ -29,6 +32,33 @@ _CERTIFICATE_STREAM = 0x5EED_CE57
 _FAR_FROM_LAPACK = 100.0
 # By-products of an answer that was not good enough from which the next candidate may go on (a range: by power steps).
 _CONTINUED = ("range", "factor")
+# A certificate is computed in spite of the hour where it takes so little [s], or adds so little to the time that passed.
+_SHORT, _WORTH_WAITING = 1.0, 0.25
+_SLOWER = 10.0  # a run that took longer than this times its forecast met a cold start, not a slow machine
+_OVERRUN = 1.1  # of the latency an answer may take: what the system adds to a clock is no failure
+_NO_TIME = "no time was left to certify it"
+_NO_MEMORY = ("out of memory", "allocate", "not enough memory", "ALLOC_FAILED", "can't start new thread")
+
+
+@contextmanager
+def library_errors() -> Iterator[None]:
+    """Errors that a library raises for want of memory become MemoryError, those of its routines Breakdown.
+
+    numpy raises MemoryError, torch and the driver of a GPU RuntimeError, and the routines of LAPACK, wherever they are
+    called, a LinAlgError. Any other error is one in the code that runs, and stays what it is.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        text = str(error)
+        memory = isinstance(error, RuntimeError) and any(words in text for words in _NO_MEMORY)
+        if memory or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+            raise MemoryError(text) from error
+        if any(cls.__name__ in ("LinAlgError", "_LinAlgError") for cls in type(error).__mro__):
+            raise Breakdown(text) from error
+        raise
 
 
 def certificate_seed(seed: int) -> int:
@@ -37,43 +67,100 @@ def certificate_seed(seed: int) -> int:
 
 
 def run_and_certify(
-    kind: Kind, prepared: Prepared, entry: Entry, metric: str, accuracy: float | None, confidence: float
+    kind: Kind,
+    prepared: Prepared,
+    entry: Entry,
+    metric: str,
+    accuracy: float | None,
+    confidence: float,
+    *,
+    stop: Callable[[], bool] | None = None,
+    worth_certifying: Callable[[float], bool] | None = None,
 ) -> tuple[Outcome, Certificate, float, float]:
-    """One candidate: its outcome, certificate, and the seconds of both. Raises Breakdown."""
+    """One candidate: its outcome, certificate, and the seconds of both.
+
+    Parameters
+    ----------
+    stop : callable () -> bool, optional
+        Whether iterations are to end with what they have.
+    worth_certifying : callable (seconds that it ran) -> bool, optional
+        Whether there is time for a certificate; without one, nothing is promised of the answer.
+
+    Raises
+    ------
+    Breakdown
+        If there is no answer.
+    MemoryError
+        Of whatever library.
+    """
     started = time.perf_counter()
-    if not entry.algorithm.unchecked:
-        check(prepared, library(entry.options.backend))
-    task = prepared.task
-    with nullcontext() if prepared.checked else np.errstate(all="ignore"):
-        outcome = entry.algorithm.solve(
-            prepared.A, prepared.b, entry.task(task), entry.options, prepared.evidence, prepared.by_products
-        )
-    ran = time.perf_counter()
-    _check_shapes(outcome.value, prepared)
-    lib = library(entry.options.backend)
+    with library_errors(), np.errstate(all="ignore"):  # whatever becomes of the numbers, the certificate tells
+        if not entry.algorithm.unchecked:
+            check(prepared, library(entry.options.backend))
+        with nullcontext() if stop is None else stopped_by(stop):
+            outcome = entry.algorithm.solve(
+                prepared.A,
+                prepared.b,
+                entry.task(prepared.task),
+                entry.options,
+                prepared.evidence,
+                prepared.by_products,
+            )
+        ran = time.perf_counter()
+        _check_shapes(outcome.value, prepared)
+        if worth_certifying is None or worth_certifying(ran - started):
+            certificate = _certified(kind, prepared, entry, outcome, metric, accuracy, confidence)
+        else:
+            certificate = _uncertified(outcome, metric, accuracy)
+    return outcome, certificate, ran - started, time.perf_counter() - ran
+
+
+def _uncertified(outcome: Outcome, metric: str, accuracy: float | None) -> Certificate:
+    """What is promised of an answer that there was no time to look at: nothing, but that it is finite."""
+    if not is_sound(outcome.value):
+        raise Breakdown("its answer is not finite")
+    return Certificate(metric, math.inf, math.inf, 1.0, _NO_TIME, accuracy, False)
+
+
+def _certified(
+    kind: Kind,
+    prepared: Prepared,
+    entry: Entry,
+    outcome: Outcome,
+    metric: str,
+    accuracy: float | None,
+    confidence: float,
+) -> Certificate:
+    task, lib = prepared.task, library(entry.options.backend)
     value = tuple(map(lib.asarray, outcome.value)) if isinstance(outcome.value, tuple) else lib.asarray(outcome.value)
     if prepared.evidence.norm_fro is None and kind.needs_norm(lib.asarray(prepared.A), value, task, metric):
         prepared.evidence = replace(prepared.evidence, norm_fro=_norm_afterwards(lib, prepared, outcome))
-    certified = outcome if value is outcome.value else replace(outcome, value=value)
-    with np.errstate(all="ignore"):  # an answer may be anything; what overflows is not certified
-        certificate = kind.certify(
-            lib,
-            lib.asarray(prepared.A),
-            None if prepared.b is None else lib.asarray(prepared.b),
-            certified,
-            task,
-            prepared.evidence,
-            metric=metric,
-            target=accuracy,
-            reuse={
-                **outcome.by_products,
-                **{k: v for k, v in prepared.by_products.items() if k == "sketch"},
-                "sketch_used": entry.algorithm.randomized,
-            },
-            seed=certificate_seed(task.seed),
-            confidence=confidence,
-        )
-    return outcome, certificate, ran - started, time.perf_counter() - ran
+    return kind.certify(
+        lib,
+        lib.asarray(prepared.A),
+        None if prepared.b is None else lib.asarray(prepared.b),
+        outcome if value is outcome.value else replace(outcome, value=value),
+        task,
+        prepared.evidence,
+        metric=metric,
+        target=accuracy,
+        reuse={
+            **outcome.by_products,
+            **{k: v for k, v in prepared.by_products.items() if k == "sketch"},
+            "sketch_used": entry.algorithm.randomized,
+            "again": lambda B: _again(prepared, entry, outcome, B),
+        },
+        seed=certificate_seed(task.seed),
+        confidence=confidence,
+    )
+
+
+def _again(prepared: Prepared, entry: Entry, outcome: Outcome, B: Any) -> Any:
+    """Solutions for other right-hand sides B (m, k), with what the algorithm has left. Raises Breakdown."""
+    task = replace(entry.task(prepared.task), nrhs=B.shape[1])
+    return entry.algorithm.solve(
+        prepared.A, B, task, entry.options, prepared.evidence, {**prepared.by_products, **outcome.by_products}
+    ).value
 
 
 def _norm_afterwards(lib: Library, prepared: Prepared, outcome: Outcome) -> float:
@@ -84,8 +171,7 @@ def _norm_afterwards(lib: Library, prepared: Prepared, outcome: Outcome) -> floa
     size = outcome.by_products.get("norm_fro")
     if size is None:
         A = lib.asarray(prepared.A)
-        with np.errstate(all="ignore"):
-            size = math.sqrt(lib.sum_of_squares(A)) if is_double(A) else norm(A)
+        size = math.sqrt(lib.sum_of_squares(A)) if is_double(A) else norm(A)
     if not needs_no_scaling(size * size, prepared.task.dtype):
         raise Breakdown("A is not finite, or far from unit size")
     return size
@@ -101,6 +187,15 @@ def _check_shapes(value: Any, prepared: Prepared) -> None:
         expected = [(task.m, rank), (rank,), (rank, task.n)]
     if found != expected:
         raise Breakdown(f"its answer has shape {found}, not {expected}")
+
+
+def is_sound(value: Any) -> bool:
+    """Whether all floating-point arrays in an answer or a by-product are finite."""
+    if is_dataclass(value):
+        return all(is_sound(getattr(value, field.name)) for field in fields(value))
+    if isinstance(value, (tuple, list)):
+        return all(map(is_sound, value))
+    return "float" not in str(getattr(value, "dtype", "")) or is_finite(value)
 
 
 def _rank(certificate: Certificate) -> tuple[bool, float, float]:
@@ -125,6 +220,13 @@ class Attempts:
         The same, for the record.
     failed : list of Entry
     best : (Outcome, Certificate) or None
+        The answer alone, by-products are not kept with it; never one that is not finite.
+    best_exponents : (int, int)
+        Of two, by which A and b were scaled when it was computed.
+    out_of_memory : bool
+        Whether an attempt ran out of it.
+    too_large : float
+        Least memory that was forecast for one that did [B].
     seconds : dict
         "run" and "certify", of all attempts [s].
     learned : bool
@@ -141,8 +243,10 @@ class Attempts:
         self.attempts: list[Attempt] = []
         self.failed: list[Entry] = []
         self.best: tuple[Outcome, Certificate] | None = None
+        self.best_exponents = 0, 0
         self.seconds = {"run": 0.0, "certify": 0.0}
-        self.out_of_memory = False
+        self.out_of_memory, self.too_large = False, math.inf
+        self.stopped = False  # whether the attempt that is under way was asked to stop
         self.learned = False
         self.joules = 0.0  # forecast for what has been tried
         self.too_narrow = 0  # columns of a range that were too few for the certificate
@@ -151,6 +255,7 @@ class Attempts:
         """Run one candidate; True when its answer satisfies the budget."""
         label = entry.candidate.label
         begun = time.perf_counter()
+        self.stopped = False
         self.tried.append(entry)
         if entry.candidate.forecast is not None:
             self.joules += entry.candidate.forecast.joules.median
@@ -158,23 +263,27 @@ class Attempts:
             outcome, certificate, ran, certified = self._run(entry)
         except Breakdown as breakdown:
             self._failed(entry, begun, f"broke down: {breakdown}")
-            self.prepared.by_products |= breakdown.by_products
+            self._keep(breakdown.by_products)
             if breakdown.condition is not None:
                 self._learn_condition(breakdown.condition)
             return False
-        except (MemoryError, RuntimeError) as error:
-            if not (isinstance(error, MemoryError) or "allocate" in str(error) or "out of memory" in str(error)):
-                raise
+        except MemoryError as error:
             self.out_of_memory = True
+            if entry.candidate.forecast is not None:
+                self.too_large = min(self.too_large, entry.candidate.forecast.bytes.median)
             self._failed(entry, begun, f"ran out of memory: {error}")
             return False
         self.seconds["run"] += ran
         self.seconds["certify"] += certified
-        if self.best is None or _rank(certificate) < _rank(self.best[1]):
-            self.best = outcome, certificate
+        numbers = math.isfinite(certificate.bound) or is_sound(outcome.value)
+        if numbers and (self.best is None or _rank(certificate) < _rank(self.best[1])):
+            self.best = replace(outcome, by_products={}), certificate
+            self.best_exponents = self.prepared.exponent_A, self.prepared.exponent_b
         seen = outcome.by_products.get("condition")
-        if seen is not None:
+        found = certificate.condition
+        if seen is not None and math.isfinite(seen):
             found = Interval.around(seen, 3.0).at_least(1.0)
+        if found is not None:
             self.prepared.evidence = replace(self.prepared.evidence, condition=found, scaled_condition=found)
         good = certificate.satisfied
         unlimited = not self.budget.limited or entry.candidate.forecast is None  # what runs at once was not weighed
@@ -183,11 +292,16 @@ class Attempts:
                 self.prepared.task, self.prepared.evidence
             )
         sentence = "certified" if good else f"its certificate allows only {certificate.bound:.1e}"
+        if certificate.method == _NO_TIME:
+            sentence = _NO_TIME
+        if self.stopped:
+            sentence = f"stopped when its time was over; {sentence}"
         self.attempts.append(Attempt(label, ran + certified, sentence, certificate.bound, dict(outcome.details)))
         if not good:
             self.failed.append(entry)
             self.too_narrow = max(self.too_narrow, certificate.columns or 0)
-            self.prepared.by_products |= {k: v for k, v in outcome.by_products.items() if k in _CONTINUED}
+            self._keep({k: v for k, v in outcome.by_products.items() if k in _CONTINUED})
+            self.learned |= certificate.condition is not None
             known = self.kind.learned(self.prepared.task, self.prepared.evidence, outcome)
             if certificate.numerical_rank is not None:
                 known = replace(known, numerical_rank=certificate.numerical_rank)
@@ -198,21 +312,43 @@ class Attempts:
     def _run(self, entry: Entry) -> tuple[Outcome, Certificate, float, float]:
         """`run_and_certify`; once more where it broke down on an A that nobody had looked at, and that was scaled."""
         how = self.metric, self.budget.accuracy, self.budget.confidence
+        watch: dict[str, Any] = {}
+        if self.budget.latency is not None:
+            watch = {"stop": self._stop, "worth_certifying": lambda ran: self._worth_certifying(entry, ran)}
         try:
-            return run_and_certify(self.kind, self.prepared, entry, *how)
+            return run_and_certify(self.kind, self.prepared, entry, *how, **watch)
         except Breakdown:
             if self.prepared.checked:
                 raise
-            check(self.prepared)
+            with library_errors():
+                check(self.prepared)
             if not self.prepared.exponent_A:
                 raise
-            return run_and_certify(self.kind, self.prepared, entry, *how)
+        return run_and_certify(self.kind, self.prepared, entry, *how, **watch)
+
+    def _stop(self) -> bool:
+        """Whether the latency is over: what iterates then ends with what it has."""
+        self.stopped = self.stopped or self.left() <= 0.0
+        return self.stopped
+
+    def _worth_certifying(self, entry: Entry, ran: float) -> bool:
+        """Whether a certificate fits what is left, is short, or is cheap beside the time that has passed anyway."""
+        if entry.candidate.forecast is None:  # what runs at once is small
+            return True
+        stages = dict(entry.candidate.forecast.stages)
+        slower = min(max(1.0, ran / max(stages["run"], 1e-9)), _SLOWER)
+        spent = time.perf_counter() - self.started
+        return slower * stages["certify"] <= max(self.left(), _SHORT, _WORTH_WAITING * spent)
 
     def _failed(self, entry: Entry, begun: float, sentence: str) -> None:
         seconds = time.perf_counter() - begun
         self.seconds["run"] += seconds
         self.failed.append(entry)
         self.attempts.append(Attempt(entry.candidate.label, seconds, sentence, None))
+
+    def _keep(self, by_products: dict[str, Any]) -> None:
+        """Hand on what a failed attempt has left, where it is not the very reason why it failed."""
+        self.prepared.by_products |= {name: value for name, value in by_products.items() if is_sound(value)}
 
     def _learn_condition(self, found: Interval) -> None:
         evidence = self.prepared.evidence
@@ -224,12 +360,24 @@ class Attempts:
         """Seconds left of the latency budget."""
         return math.inf if self.budget.latency is None else self.budget.latency - (time.perf_counter() - self.started)
 
+    @property
+    def late(self) -> bool:
+        """Whether more time has passed than the latency allows, beyond what the system adds to a clock."""
+        return self.budget.latency is not None and -self.left() > (_OVERRUN - 1.0) * self.budget.latency
+
+    @property
+    def held_bytes(self) -> float:
+        """Memory held beyond the operands while a candidate runs: scaled copies, by-products, the best answer [B]."""
+        value = None if self.best is None else self.best[0].value
+        parts = value if isinstance(value, tuple) else (value,)
+        return self.prepared.held_bytes + sum(float(getattr(part, "nbytes", 0.0)) for part in parts)
+
     def may_follow(self, entry: Entry) -> bool:
         """Whether it is worth trying `entry` after what has failed, and whether it fits what is left."""
         forecast = entry.candidate.forecast
         if forecast is None:
             return False
-        if self.budget.memory is not None and forecast.bytes.high > self.budget.memory - self.prepared.held_bytes:
+        if self.budget.memory is not None and forecast.bytes.high > self.budget.memory - self.held_bytes:
             return False
         if forecast.seconds.median > self.left():
             return False

@@ -54,7 +54,7 @@ def _real(name: str, value: Any) -> float:
         raise InvalidBudget(f"{name}: {value!r} is not a number")
     try:
         return float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidBudget(f"{name}: {value!r} is not a number") from error
 
 
@@ -125,7 +125,7 @@ class Budget:
         if not 0.5 < confidence < 1.0:
             raise InvalidBudget(f"confidence: {confidence!r} must be a probability in (0.5, 1), such as 0.99")
         put(self, "confidence", confidence)
-        if minimize not in MINIMIZE:
+        if not isinstance(minimize, str) or minimize not in MINIMIZE:
             raise InvalidBudget(f"minimize: {minimize!r} is not one of {', '.join(MINIMIZE)}")
         if minimize == "error" and accuracy is not None and self.latency is None and self.energy is None:
             raise InvalidBudget(
@@ -133,7 +133,7 @@ class Budget:
                 " give a latency or an energy to spend, or leave one of the two out"
             )
         put(self, "minimize", minimize)
-        if on_infeasible not in ON_INFEASIBLE:
+        if not isinstance(on_infeasible, str) or on_infeasible not in ON_INFEASIBLE:
             raise InvalidBudget(f"on_infeasible: {on_infeasible!r} is not one of {', '.join(ON_INFEASIBLE)}")
         put(self, "on_infeasible", on_infeasible)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..primitives.interval import Interval
+
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
@@ -25,11 +27,13 @@ class Certificate:
     target : float or None
         The accuracy asked for; None if the budget asked for none.
     satisfied : bool
-        bound <= target (and the bound is finite).
+        bound <= target; where none was asked for, that the bound says something: below one (low rank: finite).
     numerical_rank : int or None
         Of a matrix that was found to be rank-deficient on the way.
     columns : int or None
         Of the range that a bound on the best error rests on, where a wider one is needed for a better bound.
+    condition : Interval or None
+        The 2-norm condition number of A between bounds that hold with `confidence`, where it was looked for.
     """
 
     metric: str
@@ -41,6 +45,7 @@ class Certificate:
     satisfied: bool
     numerical_rank: int | None = None
     columns: int | None = None
+    condition: Interval | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain data."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,19 +14,20 @@ import numpy as np
 from ..cost_models.energy import EnergyMeter, modelled
 from ..cost_models.memory import PeakMemory
 from ..cost_models.price import Pool
+from ..primitives.algorithm import Breakdown
 from ..primitives.kernels import library
 from ..primitives.norms import norm
 from ..primitives.task import Task
 from ..primitives.work import Work
 from ..profiles import HardwareProfile
 from ..profiles.errors import BudgetExceeded, CertificationFailed, InvalidProblem, PlanError
-from .attempts import Attempts
-from .candidates import Entry, Limits, enumerate_entries, only_accuracy_speaks_against
+from .attempts import Attempts, library_errors
+from .candidates import Entry, Limits, enumerate_entries, only_accuracy_speaks_against, show_seconds
 from .kinds import Kind, kind_of
 from .learning import remember
 from .operand import dtype_name
 from .plans import Candidate, Plan
-from .prepare import Prepared, prepare, scaling_note
+from .prepare import Prepared, check, prepare, scaling_note
 from .problems import Problem
 from .solution import LowRankFactors, Record, Solution
 
@@ -42,23 +44,54 @@ def to_library(value: Any, task: Task) -> Any:
     return array if str(array.dtype).endswith(task.dtype) else library(name).astype(array, task.dtype)
 
 
-def finish(kind: Kind, value: Any, prepared: Prepared) -> Any:
-    """What the user gets: own library and dtype, scaled back. Raises InvalidProblem where that cannot be written."""
-    if isinstance(value, tuple):
-        value = LowRankFactors(*(to_library(part, prepared.task) for part in value))
-        return LowRankFactors(*kind.unscale(value, prepared.exponent_A, prepared.exponent_b))
-    scaled = to_library(value, prepared.task)
-    if not (prepared.exponent_A or prepared.exponent_b):
+@contextmanager
+def typed_errors(plan: Plan | None = None) -> Iterator[None]:
+    """What libraries raise inside the block, as errors of ours.
+
+    Raises
+    ------
+    BudgetExceeded
+        Where memory runs out, with the plan if there is one.
+    CertificationFailed
+        Where a routine fails on the numbers, outside of any attempt that another could follow.
+    """
+    try:
+        with library_errors():
+            yield
+    except MemoryError as error:
+        raise BudgetExceeded(f"memory ran out: {error}", resource="memory", plan=plan) from error
+    except Breakdown as error:
+        raise CertificationFailed(f"no algorithm came to an answer: {error}") from error
+
+
+def finish(kind: Kind, value: Any, task: Task, exponents: tuple[int, int]) -> Any:
+    """What the user gets: own library and dtype, scaled back. Raises InvalidProblem where that cannot be written.
+
+    `exponents` are those by which A and b were scaled when the value was computed.
+    """
+    factors = isinstance(value, tuple)
+    scaled: Any = LowRankFactors(*(to_library(part, task) for part in value)) if factors else to_library(value, task)
+    if not any(exponents):
         return scaled
     with np.errstate(over="ignore", under="ignore"):
-        value = kind.unscale(scaled, prepared.exponent_A, prepared.exponent_b)
-    # What overflows, or is rounded to the coarse grid below the smallest normal number, is not what was certified.
-    if not _SMALLEST_NORMAL[prepared.task.dtype] <= norm(value) < math.inf and norm(scaled) > 0.0:
+        value = kind.unscale(scaled, *exponents)
+    if factors:
+        value = LowRankFactors(*value)
+    if not _can_be_written(value.s if factors else value, scaled.s if factors else scaled, task.dtype):
         raise InvalidProblem(
-            f"the solution is beyond the range of {prepared.task.dtype}; divide A or b by a constant",
+            f"the solution is beyond the range of {task.dtype}; divide A or b by a constant",
             argument="b",
         )
     return value
+
+
+def _can_be_written(value: Any, scaled: Any, dtype: str) -> bool:
+    """Whether every column of an answer has the digits that it had when it was certified, scaled.
+
+    What overflows, or is rounded to the coarse grid below the smallest normal number, has not.
+    """
+    columns = zip(value.T, scaled.T, strict=True) if value.ndim == 2 else [(value, scaled)]
+    return all(_SMALLEST_NORMAL[dtype] <= norm(v) < math.inf or norm(c) == 0.0 for v, c in columns)
 
 
 def _order_after(entries: Sequence[Entry]) -> list[Entry]:
@@ -82,10 +115,13 @@ def _order_after(entries: Sequence[Entry]) -> list[Entry]:
 def _next(run: Attempts, left: Sequence[Entry]) -> Entry | None:
     """The first that may follow; what was thought as likely to fail as what has failed comes after what was not.
 
-    Forecasts of error rest on the same guess at the data, which the failure speaks against.
+    Forecasts of error rest on the same guess at the data, which the failure speaks against. Where memory ran out, those
+    that need less of it come first.
     """
     least = min((e.candidate.failure for e in run.failed), default=1.0)
     able = [e for e in left if run.may_follow(e)]
+    if run.out_of_memory:
+        able = [e for e in able if e.candidate.forecast and e.candidate.forecast.bytes.median < run.too_large] or able
     return next((e for e in able if e.candidate.failure < least), able[0] if able else None)
 
 
@@ -95,11 +131,11 @@ def _escalate(run: Attempts, entries: Sequence[Entry], plan: Plan, profile: Hard
     while True:
         if run.learned:
             run.learned = False
-            limits = Limits.of(plan.budget, plan.target, time.perf_counter() - run.started, run.prepared.held_bytes)
+            limits = Limits.of(plan.budget, plan.target, time.perf_counter() - run.started, run.held_bytes)
             left = _order_after(
                 enumerate_entries(
                     run.kind,
-                    plan.task,
+                    run.prepared.task,
                     run.prepared.evidence,
                     profile,
                     limits,
@@ -141,19 +177,26 @@ def execute(
     CertificationFailed
         If no answer could be certified and the budget says "raise"; it carries the best one.
     BudgetExceeded
-        If memory ran out and nothing else was left to try.
+        If memory ran out and nothing else was left to try; if the latency was exceeded and the budget says "raise", or
+        there is no answer. It carries the best one.
     """
     started = time.perf_counter()
     prepared: Prepared = plan._prepared
     kind = kind_of(plan.task.kind)
     first = next(e for e in entries if e.candidate.label == plan.chosen.label)
     run = before or Attempts(kind, prepared, plan.budget, plan.metric, started - sum(plan.seconds.values()))
-    run.prepared = replace(prepared, by_products=dict(prepared.by_products))
-    run.learned = False
+    if run.prepared is prepared:  # the plan was made with what was tried before it
+        run.prepared, run.learned = replace(prepared, by_products=dict(prepared.by_products)), False
     done = False
     held = prepared.held_bytes
+    strict = escalate and plan.budget.on_infeasible == "raise"
+    no_time = strict and run.left() <= 0.0
     with EnergyMeter(device=plan.task.device) as energy, PeakMemory() as memory:
-        done = run.attempt(first) or (escalate and _escalate(run, entries, plan, profile))
+        if not no_time:
+            tried_before = any(e.candidate.label == first.candidate.label for e in run.tried)
+            done = not tried_before and run.attempt(first)
+            done = done or (escalate and _escalate(run, entries, plan, profile))
+    late = run.late or (not done and run.left() <= 0.0)
     ended = time.perf_counter()
     if recorded and done and len(run.attempts) == 1:
         remember(plan.task, first, profile, run.seconds["run"], run.seconds["certify"], memory)
@@ -168,28 +211,72 @@ def execute(
         energy_source="modelled" if reading is None else reading.source,
         attempts=tuple(run.attempts),
     )
+    tried = "; ".join(f"{a.label}: {a.outcome}" for a in run.attempts)
+    if late:
+        plan = replace(plan, notes=(_late(run, total), *plan.notes))
     if run.best is None:
-        tried = "; ".join(f"{a.label} {a.outcome}" for a in run.attempts)
+        everything = {"plan": plan, "tried": tuple(run.attempts)}
         if run.out_of_memory:
-            raise BudgetExceeded(f"memory ran out: {tried}", resource="memory", plan=plan)
-        raise CertificationFailed(f"no algorithm came to an answer: {tried}", tried=tuple(run.attempts))
+            raise BudgetExceeded(f"memory ran out: {tried}", resource="memory", **everything)
+        if late:
+            raise BudgetExceeded(f"no answer in time: {plan.notes[0]}. {tried}", resource="latency", **everything)
+        raise CertificationFailed(
+            f"no algorithm came to an answer{_diagnosis(run)}. Tried: {tried}", tried=tuple(run.attempts)
+        )
     outcome, certificate = run.best
     if run.prepared.exponent_A != prepared.exponent_A:  # it was looked at while it ran
         plan = replace(plan, notes=(*plan.notes, scaling_note(run.prepared)))
-    value = finish(kind, outcome.value, run.prepared)
-    limits = Limits.of(plan.budget, plan.target, plan.seconds.get("probe", 0.0), held)
-    kept = plan.chosen.feasible or only_accuracy_speaks_against(plan.chosen, limits)
-    met = (done or certificate.satisfied) and kept
+    with typed_errors(plan):
+        value = finish(kind, outcome.value, run.prepared.task, run.best_exponents)
+    met = (done or certificate.satisfied) and not late and _fits(plan, prepared)
     solution = Solution(value, certificate, "certified" if met else "best_effort", plan, record)
-    if not done and not certificate.satisfied and plan.budget.on_infeasible == "raise" and escalate:
-        tried = "; ".join(f"{a.label}: {a.outcome}" for a in run.attempts)
+    if late and strict:
+        raise _came_late(run, solution)
+    if not done and not certificate.satisfied and strict:
         raise CertificationFailed(
             f"accuracy {plan.target:.1e} could not be certified; the best answer has {certificate.metric} at most"
-            f" {certificate.bound:.1e} and is attached as .solution. Tried: {tried}",
+            f" {certificate.bound:.1e} and is attached as .solution{_diagnosis(run)}. Tried: {tried}",
             solution=solution,
             tried=tuple(run.attempts),
         )
     return solution
+
+
+def _diagnosis(run: Attempts) -> str:
+    """What is wrong with the operands, where they show it and there are no limits. Raises NonFiniteInput."""
+    try:
+        with library_errors():
+            check(run.prepared)
+            # with limits, what it takes was not weighed
+            why = "" if run.budget.limited else run.kind.diagnosis(run.prepared.A, run.prepared.task)
+    except (Breakdown, MemoryError):
+        return ""
+    return f": {why}" if why else ""
+
+
+def _fits(plan: Plan, prepared: Prepared) -> bool:
+    """Whether the chosen candidate was forecast to keep all limits, the accuracy apart."""
+    limits = Limits.of(plan.budget, plan.target, plan.seconds.get("probe", 0.0), prepared.held_bytes)
+    return plan.chosen.feasible or only_accuracy_speaks_against(plan.chosen, limits)
+
+
+def _late(run: Attempts, total: float) -> str:
+    return f"it took {show_seconds(total)}, and {show_seconds(run.budget.latency or 0.0)} were allowed"
+
+
+def _came_late(run: Attempts, solution: Solution) -> BudgetExceeded:
+    """The error that hands out an answer which came too late."""
+    certificate = solution.certificate
+    promised = f"has {certificate.metric} at most {certificate.bound:.1e}"
+    tried = "; ".join(f"{a.label}: {a.outcome}" for a in run.attempts)
+    return BudgetExceeded(
+        f"{_late(run, solution.record.seconds['total'])}; the answer {promised} and is attached as .solution."
+        f" Tried: {tried}",
+        resource="latency",
+        plan=solution.plan,
+        solution=solution,
+        tried=tuple(run.attempts),
+    )
 
 
 def _work(run: Attempts) -> Work:
@@ -232,6 +319,11 @@ def entries_of(plan: Plan) -> list[Entry]:
 
 def run_plan(plan: Plan, problem: Problem | None, candidate: Candidate | str | None) -> Solution:
     """`Plan.run`: see there."""
+    with typed_errors(plan):
+        return _run_plan(plan, problem, candidate)
+
+
+def _run_plan(plan: Plan, problem: Problem | None, candidate: Candidate | str | None) -> Solution:
     from .fast_path import is_empty, solve_empty
 
     operands = plan._problem if problem is None else problem
@@ -250,34 +342,46 @@ def run_plan(plan: Plan, problem: Problem | None, candidate: Candidate | str | N
             raise PlanError(f"candidate {label!r} cannot be run here: {chosen.reason}")
         plan = replace(plan, chosen=chosen)
     entries = plan._entries or entries_of(plan)
-    if kind_of(plan.task.kind).small(plan.task):
-        solution = _run_directly(plan, entries, prepared)
-        if solution is not None:
-            return solution
+    before = None
+    if kind_of(plan.task.kind).small(plan.task) and _fits(plan, prepared):
+        before = _run_directly(plan, entries, prepared, escalate=candidate is None)
+        if isinstance(before, Solution):
+            return before
     from .planning import machine_of
 
     plan = replace(plan, seconds={"probe": 0.0, "plan": 0.0}, _prepared=prepared)
     machine = machine_of(None)
     as_planned = problem is None and candidate is None and plan.profile == machine.description
-    return execute(plan, entries, machine.profile, escalate=candidate is None, recorded=as_planned)
+    return execute(plan, entries, machine.profile, escalate=candidate is None, before=before, recorded=as_planned)
 
 
-def _run_directly(plan: Plan, entries: Sequence[Entry], prepared: Prepared) -> Solution | None:
-    """The chosen candidate without meters, for problems too small to be worth them; None if it must escalate."""
+def _run_directly(plan: Plan, entries: Sequence[Entry], prepared: Prepared, *, escalate: bool) -> Solution | Attempts:
+    """The chosen candidate without meters, for problems too small to be worth them; the attempt where it failed."""
     started = time.perf_counter()
     kind = kind_of(plan.task.kind)
     entry = next(e for e in entries if e.candidate.label == plan.chosen.label)
     run = Attempts(kind, prepared, plan.budget, plan.metric, started)
-    return unmetered(run, plan) if run.attempt(entry) else None
+    return unmetered(run, plan, strict=escalate) if run.attempt(entry) else run
 
 
-def unmetered(run: Attempts, plan: Plan | Callable[[], Plan]) -> Solution:
-    """The solution of a run without meters, whose last attempt was certified."""
+def unmetered(run: Attempts, plan: Plan | Callable[[], Plan], *, strict: bool = True) -> Solution:
+    """The solution of a run without meters, whose last attempt was certified.
+
+    Raises
+    ------
+    BudgetExceeded
+        If memory runs out; if it comes late, the budget says "raise" and so does `strict`.
+    """
     assert run.best is not None
     outcome, certificate = run.best
-    value = finish(run.kind, outcome.value, run.prepared)
-    total = time.perf_counter() - run.started
-    return Solution(value, certificate, "certified", plan, lambda: _unmetered_record(run, total))
+    with typed_errors():
+        value = finish(run.kind, outcome.value, run.prepared.task, run.best_exponents)
+    total, late = time.perf_counter() - run.started, run.late
+    status = "best_effort" if late else "certified"
+    solution = Solution(value, certificate, status, plan, lambda: _unmetered_record(run, total))
+    if late and strict and run.budget.on_infeasible == "raise":
+        raise _came_late(run, solution)
+    return solution
 
 
 def _unmetered_record(run: Attempts, total: float) -> Record:

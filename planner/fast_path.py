@@ -15,10 +15,10 @@ from itertools import chain
 from typing import Any
 
 from ..cost_models.price import Pool, Unpriced, price
-from ..primitives.algorithm import Algorithm
+from ..primitives.algorithm import Algorithm, Breakdown
 from ..primitives.evidence import Evidence, Finding
 from ..primitives.task import Task
-from .attempts import Attempts
+from .attempts import Attempts, library_errors
 from .budget import Budget
 from .candidates import Entry, Limits, enumerate_entries
 from .certificate import Certificate
@@ -26,7 +26,7 @@ from .execution import unmetered
 from .kinds import Kind
 from .planning import ByIdentity, machine_of
 from .plans import Candidate, Plan
-from .prepare import prepare
+from .prepare import checked_norm, prepare
 from .problems import Problem
 from .solution import LowRankFactors, Record, Solution
 
@@ -45,8 +45,9 @@ def solve_at_once(kind: Kind, problem: Problem, budget: Budget, seed: int) -> So
     stated = kind.task(problem, budget.accuracy or 0.0, seed)
     if budget.latency is not None and budget.latency < kind.longest_at_once(stated):
         return None
-    task = kind.guess(stated, problem.A)
-    candidates = iter(kind.at_once(task, problem.A))
+    A = problem.working()[0]  # in a dtype that can be looked at
+    task = kind.guess(stated, A)
+    candidates = iter(kind.at_once(task, A))
     first = next(candidates, None)
     if first is None:
         return None
@@ -59,9 +60,13 @@ def solve_at_once(kind: Kind, problem: Problem, budget: Budget, seed: int) -> So
             profile = ByIdentity(machine_of(None).profile)
             awake = run.tried[-1].options.backend if run.tried else ""
             options = _on_the_fastest_library(algorithm, options, replace(task, seed=0), profile, Pool(awake))
-        worth_trying, run.prepared.evidence = kind.glance(
-            run.prepared.A, task, run.prepared.evidence, algorithm, options
-        )
+        try:
+            with library_errors():
+                worth_trying, run.prepared.evidence = kind.glance(
+                    run.prepared.A, task, run.prepared.evidence, algorithm, options
+                )
+        except (Breakdown, MemoryError):
+            continue
         if not worth_trying:
             continue
         candidate = Candidate(algorithm.label(options), algorithm.name, algorithm.title, None, True, "")
@@ -125,8 +130,17 @@ def is_empty(problem: Problem) -> bool:
 
 
 def solve_empty(problem: Problem, budget: Budget) -> Solution:
-    """The answer to a problem whose A has no entries, or whose b has no columns: zeros, or factors of rank zero."""
+    """The answer to a problem whose A has no entries, or whose b has no columns: zeros, or factors of rank zero.
+
+    Raises
+    ------
+    NonFiniteInput
+        If what there is of A or b is not finite.
+    """
     A, b, dtype = problem.working()
+    for argument, operand in (("A", A), ("b", b)):
+        if operand is not None:
+            checked_norm(argument, operand)
     m, n = problem.shape
     value: Any
     if problem.kind == "low_rank":

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..profiles.errors import InvalidProblem
+from .operand import check_sparse
 
 SUFFIXES = (".mtx", ".mtx.gz", ".npy", ".npz", ".safetensors")
 SMALL_BYTES = 256 * 10**6  # a sparse matrix that is smaller than this when dense is made dense unasked
@@ -293,7 +294,9 @@ def _read_npz(path: Path) -> Mapping[str, Any]:
         import scipy.sparse
 
         with _said(path):
-            return {path.stem: scipy.sparse.csr_array(scipy.sparse.load_npz(path))}
+            loaded = scipy.sparse.load_npz(path)
+        check_sparse(f"{path}: {path.stem}", loaded)  # before anything is made of it
+        return {path.stem: scipy.sparse.csr_array(loaded)}
 
     def read(name: str) -> np.ndarray:
         with _said(path), zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:

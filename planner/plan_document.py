@@ -1,10 +1,17 @@
-"""The plan file: what a stored plan must look like (the boundary where pydantic checks)."""
+"""The plan file: what a stored plan must look like (the boundary where pydantic checks).
+
+It is one JSON object. Its first field is a SHA-256 of the others, however they are laid out: a plan that changed on the
+way might ask for less than was asked of it, and its answer would be certified all the same.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ..cost_models.forecast import Forecast
 from ..primitives.task import Task
@@ -16,15 +23,34 @@ from .plans import SCHEMA_VERSION, Candidate, Plan, evidence_from
 _MAX_BYTES = 4 * 2**20
 
 
+def sealed(document: Mapping[str, Any]) -> str:
+    """The text of a plan file: a document of plain data without NaN or infinities, and its checksum."""
+    return json.dumps({"checksum": _checksum(document), **document}, allow_nan=False, indent=1)
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))  # floats are written so that they come back
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _number(value: Any) -> Any:
     return float(value) if value in ("inf", "-inf") else value
 
 
-Number = Annotated[float, BeforeValidator(_number)]
+def _not_nan(value: float) -> float:
+    if value != value:
+        raise ValueError("must be a number")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number), AfterValidator(_not_nan)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class IntervalDocument(_Strict):
@@ -40,24 +66,24 @@ class FindingDocument(_Strict):
 
     probe: str
     sentence: str
-    seconds: float
+    seconds: Finite
 
 
 class EvidenceDocument(_Strict):
     """An Evidence."""
 
-    norm_fro: float | None
+    norm_fro: Number | None
     norm_2: IntervalDocument | None
     condition: IntervalDocument
     scaled_condition: IntervalDocument
-    numerical_rank: int | None
+    numerical_rank: Count | None
     residual: IntervalDocument | None
     solution: IntervalDocument | None
     coherence: IntervalDocument | None
-    singular_values: list[float]
-    tail_energy: float | None
-    small_fraction: float | None
-    effective_rank: float | None = None
+    singular_values: list[Finite]
+    tail_energy: Number | None
+    small_fraction: Number | None
+    effective_rank: Number | None = None
     underflows: bool = False
     findings: list[FindingDocument]
 
@@ -66,21 +92,50 @@ class TaskDocument(_Strict):
     """A Task."""
 
     kind: str
-    m: int
-    n: int
-    nrhs: int
+    m: Count
+    n: Count
+    nrhs: Count
     dtype: str
     library: str
     device: str
     order: str
-    target: float
-    rank: int | None
-    ridge: float
+    target: Positive
+    metric: str = ""
+    rank: Count | None
+    ridge: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     center: bool
     structure: str
-    bandwidth: tuple[int, int] | None
-    seed: int
+    bandwidth: tuple[Count, Count] | None
+    seed: Annotated[int, Field(ge=0, lt=2**64)]
     tuning: Tuning = DEFAULT
+
+
+Ends = Annotated[list[Finite | None], Field(min_length=3, max_length=3)]
+"""Median, low and high end of a forecast; None is infinite."""
+
+
+class ForecastDocument(_Strict):
+    """A Forecast."""
+
+    seconds: Ends
+    bytes: Ends
+    joules: Ends
+    error: Ends
+    energy_source: str
+    stages: list[tuple[str, Finite]]
+    correction: Positive = 1.0
+
+
+class BudgetDocument(_Strict):
+    """A Budget, whose own rules are checked when it is made."""
+
+    accuracy: Finite | None
+    latency: Finite | None
+    memory: Finite | None
+    energy: Finite | None
+    confidence: Finite
+    minimize: str
+    on_infeasible: str
 
 
 class CandidateDocument(_Strict):
@@ -89,80 +144,99 @@ class CandidateDocument(_Strict):
     label: str
     algorithm: str
     title: str
-    forecast: dict[str, Any] | None
+    forecast: ForecastDocument | None
     feasible: bool
     reason: str
     failure: Number
     cost: Number
-    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    margin: Positive = 1.0
 
 
 class PlanDocument(_Strict):
     """A Plan."""
 
+    checksum: str
     schema_version: int
     task: TaskDocument
-    budget: dict[str, Any]
+    budget: BudgetDocument
     metric: str
-    target: float
+    target: Positive
     evidence: EvidenceDocument
     candidates: list[CandidateDocument]
     chosen: str
     profile: str
     notes: list[str]
-    seconds: dict[str, float]
+    seconds: dict[str, Finite]
+
+
+def _check_version_and_checksum(text: str) -> None:
+    """Raises PlanError, unless `text` is an object of this version that is as it was written."""
+    try:
+        data = json.loads(text)
+        checksum = data.pop("checksum", None) if isinstance(data, dict) else None
+        unchanged = checksum == _checksum(data)
+    except (ValueError, RecursionError):
+        raise PlanError("not a plan written by to_json: not JSON, or damaged") from None
+    if not isinstance(data, dict):
+        raise PlanError("not a plan written by to_json: not an object")
+    version = data.get("schema_version")
+    if isinstance(version, int) and version != SCHEMA_VERSION:
+        raise PlanError(
+            f"the plan has schema version {str(version)[:20]} and this autonla reads {SCHEMA_VERSION}; make the plan"
+            " again"
+        )
+    if not unchanged:
+        raise PlanError("the plan changed after it was written (checksum); make the plan again")
 
 
 def read(text: str) -> Plan:
-    """A Plan from the text of `Plan.to_json`. Raises PlanError."""
+    """A Plan from the text of `Plan.to_json`. Raises PlanError, of one line."""
+    if not isinstance(text, str):
+        raise PlanError(f"a plan is read from text, not from {type(text).__name__}")
     if len(text) > _MAX_BYTES:
         raise PlanError(f"a plan of {len(text)} characters is too long; at most {_MAX_BYTES}")
+    _check_version_and_checksum(text)
     try:
         document = PlanDocument.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"])) or "the text"
-        raise PlanError(f"not a plan written by to_json: {where}: {first['msg']}") from error
-    if document.schema_version != SCHEMA_VERSION:
-        raise PlanError(
-            f"the plan has schema version {document.schema_version} and this autonla reads {SCHEMA_VERSION};"
-            " make the plan again"
+        raise PlanError(f"not a plan written by to_json: {_short(where)}: {_short(first['msg'])}") from None
+    candidates = tuple(
+        Candidate(
+            item.label,
+            item.algorithm,
+            item.title,
+            None if item.forecast is None else Forecast.from_dict(item.forecast.model_dump()),
+            item.feasible,
+            item.reason,
+            item.failure,
+            item.cost,
+            item.margin,
         )
-    candidates = []
-    for item in document.candidates:
-        try:
-            forecast = None if item.forecast is None else Forecast.from_dict(item.forecast)
-        except (KeyError, TypeError, ValueError) as error:
-            raise PlanError(f"the forecast of {item.label!r} cannot be read: {error}") from error
-        candidates.append(
-            Candidate(
-                item.label,
-                item.algorithm,
-                item.title,
-                forecast,
-                item.feasible,
-                item.reason,
-                item.failure,
-                item.cost,
-                item.margin,
-            )
-        )
+        for item in document.candidates
+    )
     try:
-        budget = Budget(**document.budget)
-    except (TypeError, AutonlaError) as error:
-        raise PlanError(f"the budget cannot be read: {error}") from error
+        budget = Budget(**document.budget.model_dump())
+    except AutonlaError as error:
+        raise PlanError(f"the budget cannot be read: {_short(str(error))}") from error
     chosen = [c for c in candidates if c.label == document.chosen]
     if not chosen:
-        raise PlanError(f"the chosen candidate {document.chosen!r} is not among the candidates")
+        raise PlanError(f"the chosen candidate {_short(document.chosen)!r} is not among the candidates")
     return Plan(
         task=Task(**{**document.task.model_dump(), "tuning": document.task.tuning}),
         budget=budget,
         metric=document.metric,
         target=document.target,
         evidence=evidence_from(document.evidence.model_dump()),
-        candidates=tuple(candidates),
+        candidates=candidates,
         chosen=chosen[0],
         profile=document.profile,
         notes=tuple(document.notes),
         seconds=document.seconds,
     )
+
+
+def _short(said: str) -> str:
+    """In one line: names and values in a file may hold anything."""
+    return " ".join(said.split())[:200]

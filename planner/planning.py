@@ -309,16 +309,10 @@ def dense_kind(problem: Problem) -> Kind:
     """
     kind = kind_of(problem.kind)
     if not problem.dense:
+        what = "an operator" if problem.access == "operator" else f"a {problem.access}"
         raise NoAlgorithm(
-            f"no algorithm registered yet for a {problem.kind.replace('_', ' ')} problem whose A is a"
-            f" {problem.access} operand; pass a dense array (for scipy.sparse: A.toarray(), if it fits in memory)",
-            kind=problem.kind,
-        )
-    metric = getattr(problem, "metric", None)
-    if metric not in (None, problem.metrics[0]) and metric != "relative_residual":
-        raise NoAlgorithm(
-            f"metric = {metric!r} cannot be certified yet for {problem.kind.replace('_', ' ')} problems;"
-            f" use {problem.metrics[0]!r}",
+            f"no algorithm registered yet for a {problem.kind.replace('_', ' ')} problem whose A is {what} operand;"
+            " pass a dense array (for scipy.sparse: A.toarray(), if it fits in memory)",
             kind=problem.kind,
         )
     return kind

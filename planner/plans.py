@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +141,9 @@ class Plan:
         return explain_plan(self)
 
     def to_json(self) -> str:
-        """The plan as JSON (data only: no operands)."""
+        """The plan as JSON (data only: no operands), with a checksum."""
+        from .plan_document import sealed
+
         document = {
             "schema_version": SCHEMA_VERSION,
             "task": asdict(self.task),
@@ -156,7 +157,7 @@ class Plan:
             "notes": list(self.notes),
             "seconds": self.seconds,
         }
-        return json.dumps(_finite(document), allow_nan=False, indent=1)
+        return sealed(_finite(document))
 
     @classmethod
     def from_json(cls, text: str) -> Plan:

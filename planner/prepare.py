@@ -19,6 +19,9 @@ from ..primitives.task import Task
 from ..profiles.errors import InvalidProblem, NonFiniteInput
 from .problems import Problem
 
+_LARGEST = 1024  # every float64 is below two to the power of this
+# Columns of b smaller than the largest by more than this would leave the range of squares: zero to a certificate.
+_COLUMN_RATIO = {"float64": 1e-80, "float32": 1e-20}
 _LARGE = 1 << 19  # entries from which more than one thread reads A faster
 
 
@@ -26,8 +29,9 @@ _LARGE = 1 << 19  # entries from which more than one thread reads A faster
 class Prepared:
     """Operands ready to run, what probes left behind, and the exponents that scale the value back.
 
-    `copied_bytes` is the memory of scaled copies, `probe_bytes` the peak that probing added; `pool` says whose threads
-    the probes left awake. `checked` says whether A has been looked at: before, it may be of any size and not finite.
+    `copied_bytes` is the memory of copies of the operands, in another dtype or layout or scaled; `probe_bytes` the peak
+    that probing added; `pool` says whose threads the probes left awake. `checked` says whether A has been looked at:
+    before, it may be of any size and not finite.
     """
 
     A: Any
@@ -44,12 +48,15 @@ class Prepared:
 
     @property
     def held_bytes(self) -> float:
-        """Memory held beyond the operands while a candidate runs: scaled copies and by-products of probes [B]."""
+        """Memory held beyond the operands while a candidate runs: copies of them and by-products of probes [B]."""
         return self.copied_bytes + sum(map(_nbytes, self.by_products.values()))
 
 
-def _checked_norm(argument: str, x: Any) -> float:
-    """Frobenius norm; raises NonFiniteInput naming how many entries are not finite and where the first is."""
+def checked_norm(argument: str, x: Any) -> float:
+    """Frobenius norm, infinite where only the norm is beyond float64; raises NonFiniteInput where an entry is.
+
+    It names how many entries are not finite and where the first is.
+    """
     size = _quick_norm(x) or norms.norm(x)
     if math.isfinite(size):
         return size
@@ -57,10 +64,7 @@ def _checked_norm(argument: str, x: Any) -> float:
     bad = ~np.isfinite(host)
     count = int(bad.sum())
     if count == 0:
-        raise InvalidProblem(
-            f"the norm of {argument} is beyond the largest {host.dtype.name}; divide {argument} by a constant",
-            argument=argument,
-        )
+        return math.inf
     first = tuple(int(i) for i in np.unravel_index(int(bad.argmax()), bad.shape))
     what = "entry is" if count == 1 else "entries are"
     raise NonFiniteInput(
@@ -94,7 +98,46 @@ def _exponent(size: float, dtype: str) -> int:
     limit = norms.UNSCALED[dtype]
     if size == 0.0 or 1.0 / limit <= size <= limit:
         return 0
-    return math.frexp(size)[1]
+    return math.frexp(size)[1] if math.isfinite(size) else _LARGEST
+
+
+def _scaled_norm(size: float, scaled: Any, exponent: int) -> float:
+    """The norm of what was scaled, from that of what it was before."""
+    return math.ldexp(size, -exponent) if math.isfinite(size) else norms.norm(scaled)
+
+
+def _factors_can_be_written(norm_A: float, dtype: str) -> None:
+    """Raise InvalidProblem where the singular values of an A of this norm are not in the range of its dtype."""
+    info = np.finfo(dtype)
+    if norm_A > float(info.max):
+        raise InvalidProblem(f"the norm of A is beyond the largest {dtype}; divide A by a constant", argument="A")
+    if 0.0 < norm_A < float(info.smallest_normal):  # below, numbers hold only a few digits
+        raise InvalidProblem(
+            f"the norm of A is below the smallest normal {dtype}: its singular values cannot be written down;"
+            " multiply A by a constant",
+            argument="A",
+        )
+
+
+def _check_columns(b: Any, dtype: str) -> None:
+    """Raise InvalidProblem where the right-hand sides b : (m, r) are too unlike in size to be solved together."""
+    ratio = _COLUMN_RATIO[dtype]
+    if isinstance(b, np.ndarray):  # seldom more than this is needed
+        with np.errstate(all="ignore"):
+            total = np.einsum("ij,ij->j", b, b)
+        least, most = float(total.min()), float(total.max())
+        if ratio**2 * most < least and norms.needs_no_scaling(least, dtype) and norms.needs_no_scaling(most, dtype):
+            return
+    sizes: list[float] = norms.column_norms(b).tolist()
+    largest = max(range(len(sizes)), key=sizes.__getitem__)
+    most = min(sizes[largest], float(np.finfo(float).max))  # the norm may be beyond it, where no entry is
+    small = [j for j, size in enumerate(sizes) if 0.0 < size < ratio * most]
+    if small:
+        raise InvalidProblem(
+            f"column {small[0]} of b is smaller than column {largest} by a factor of more than"
+            f" {1.0 / ratio:.0e}; solve for right-hand sides of such different sizes separately",
+            argument="b",
+        )
 
 
 def _scale(x: Any, exponent: int) -> Any:
@@ -119,12 +162,16 @@ def prepare(problem: Problem, task: Task, *, later: bool = False) -> Prepared:
     ------
     NonFiniteInput
         If an operand holds NaN or infinity.
+    InvalidProblem
+        If right-hand sides are too unlike in size, or a result would be beyond the range of its dtype.
     """
     A, b, dtype = problem.working()
-    prepared = Prepared(A, b, task, Evidence(), checked=False)
+    prepared = Prepared(A, b, task, Evidence(), copied_bytes=float(problem.copied_bytes), checked=False)
     if not later:
         check(prepared)
-    norm_b = 0.0 if b is None else _checked_norm("b", b)
+    norm_b = 0.0 if b is None else checked_norm("b", b)
+    if task.nrhs > 1:
+        _check_columns(b, dtype)
     exponent = _exponent(norm_b, dtype)
     if exponent:
         prepared.exponent_b, prepared.b = exponent, _scale(b, exponent)
@@ -141,15 +188,19 @@ def check(prepared: Prepared, lib: Library | None = None) -> None:
     ------
     NonFiniteInput
         If it holds NaN or infinity.
+    InvalidProblem
+        If a result would be beyond the range of its dtype.
     """
     if prepared.checked:
         return
     task = prepared.task
-    norm_A = _norm_by(lib, prepared) or _checked_norm("A", prepared.A)
+    norm_A = _norm_by(lib, prepared) or checked_norm("A", prepared.A)
+    if prepared.b is None:
+        _factors_can_be_written(norm_A, task.dtype)
     exponent = _exponent(norm_A, task.dtype)
     if exponent:
         prepared.exponent_A, prepared.A = exponent, _scale(prepared.A, exponent)
-        norm_A = math.ldexp(norm_A, -exponent)
+        norm_A = _scaled_norm(norm_A, prepared.A, exponent)
         prepared.copied_bytes += task.itemsize * task.m * task.n
         if task.ridge:
             prepared.task = replace(task, ridge=_ldexp(task.ridge, -2 * exponent))

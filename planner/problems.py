@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from abc import ABC
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from .operand import (
     library_of,
     memory_order,
     same_home,
+    without_gradient,
     working_dtype,
 )
 
@@ -24,7 +26,7 @@ WHICH = ("LA", "SA", "LM", "SM")
 
 
 def _choice(argument: str, value: Any, allowed: tuple[Any, ...]) -> Any:
-    if value not in allowed:
+    if not isinstance(value, type(allowed[0])) or value not in allowed:  # arrays have no one truth value
         raise InvalidProblem(
             f"{argument} = {value!r} is not one of {', '.join(map(repr, allowed))}",
             argument=argument,
@@ -34,13 +36,24 @@ def _choice(argument: str, value: Any, allowed: tuple[Any, ...]) -> Any:
 
 
 def _count(argument: str, value: Any, low: int, high: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= int(value.__index__()) <= high:
+    try:
+        count = low - 1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:  # arrays, fractions
+        count = low - 1
+    if not low <= count <= high:
         raise InvalidProblem(
             f"{argument} = {value!r} must be an integer from {low} to {high}",
             argument=argument,
             found=repr(value),
         )
-    return int(value.__index__())
+    return count
+
+
+def _ready(value: Any, dtype: str) -> tuple[Any, int]:
+    """An operand in the dtype that is computed with, contiguous, and the bytes of a copy."""
+    plain = without_gradient(value)
+    ready = contiguous(as_working(plain, dtype))
+    return ready, 0 if ready is plain else int(ready.nbytes)
 
 
 class Problem(ABC):
@@ -58,7 +71,7 @@ class Problem(ABC):
 
     kind: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]] = ()
-    __slots__ = ("A", "_working", "metric")
+    __slots__ = ("A", "_copied", "_working", "metric")
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
@@ -78,9 +91,9 @@ class Problem(ABC):
                 argument="A",
                 found=str(tuple(A.shape)),
             )
-        if metric is not None:
+        if self.metrics:
             _choice("metric", metric, self.metrics)
-        self._set(A=A, metric=metric, _working=None)
+        self._set(A=A, metric=metric, _working=None, _copied=0)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -110,9 +123,16 @@ class Problem(ABC):
         if self._working is None:
             b = getattr(self, "b", None)
             dtype = working_dtype(self.A) if b is None else working_dtype(self.A, b)
-            A = contiguous(as_working(self.A, dtype))
-            object.__setattr__(self, "_working", (A, None if b is None else contiguous(as_working(b, dtype)), dtype))
+            A, copied_A = _ready(self.A, dtype)
+            b, copied_b = (None, 0) if b is None else _ready(b, dtype)
+            self._set(_working=(A, b, dtype), _copied=copied_A + copied_b)
         return self._working  # type: ignore[return-value]
+
+    @property
+    def copied_bytes(self) -> int:
+        """Memory of the copies that `working` made, where it could not share it [B]."""
+        self.working()
+        return self._copied
 
     def order(self) -> str:
         """Memory order of the working copy of A."""
@@ -156,7 +176,9 @@ class LinearSystem(_WithRightHandSide):
         What you know of A: "general", "symmetric", "spd", "upper", "lower", "triangular", "banded", "diagonal".
         Declarations are checked by cheap probes. None: autonla looks for itself.
     metric : {"backward_error", "relative_residual", "forward_error"}
-        "backward_error": ||b - Ax|| / (||A|| ||x|| + ||b||), 2-norms (Rigal and Gaches 1967), worst column.
+        "backward_error": ||b - Ax|| / (||A|| ||x|| + ||b||) (Rigal and Gaches 1967). "relative_residual":
+        ||b - Ax|| / ||b||, which an ill-conditioned A may not allow to be small. "forward_error": ||x - x*|| / ||x*||;
+        its certificate solves for the error once more. 2-norms, worst column.
 
     Raises
     ------
@@ -186,7 +208,9 @@ class LeastSquares(_WithRightHandSide):
     ridge : float, default 0.0
         Weight of the squared norm of x.
     metric : {"prediction_error", "backward_error", "suboptimality"}
-        "prediction_error": ||A (x - x*)|| / ||b||, worst column; with a ridge, of the augmented system.
+        "prediction_error": ||A (x - x*)|| / ||b||. "suboptimality": ||b - Ax|| / ||b - Ax*|| - 1. "backward_error": the
+        least ||E||_F / ||A||_F such that x solves the problem with A + E (Walden, Karlson and Sun 1995), of those of
+        minimum norm too. Worst column; with a ridge, of the augmented system.
 
     Raises
     ------
@@ -203,7 +227,7 @@ class LeastSquares(_WithRightHandSide):
         self._set_rhs(b)
         try:
             ridge = float(ridge)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise InvalidProblem(f"ridge = {ridge!r} is not a number", argument="ridge") from error
         if not 0.0 <= ridge < float("inf"):
             raise InvalidProblem(
@@ -293,7 +317,7 @@ class Product(Problem):
             raise InvalidProblem(
                 f"B has {B.shape[0]} rows and A has {self.A.shape[1]} columns; they must agree", argument="B"
             )
-        same_home(self.A, B)
+        same_home(self.A, B, "B")
         self._set(B=B)
 
 
@@ -313,7 +337,7 @@ class MatrixFunction(Problem):
     __slots__ = ("apply_to", "f")
 
     def __init__(self, A: Any, f: str | tuple[str, int] | Callable[..., Any], *, apply_to: Any = None) -> None:
-        self._set_matrix(A, None, square=f != "polar")
+        self._set_matrix(A, None, square=not (isinstance(f, str) and f == "polar"))
         if isinstance(f, tuple):
             if len(f) != 2 or f[0] != "inv_root":
                 raise InvalidProblem(f"f = {f!r}: the only pair is ('inv_root', p)", argument="f", found=repr(f))
@@ -327,7 +351,7 @@ class MatrixFunction(Problem):
                     f"apply_to has {apply_to.shape[0]} rows and A has {self.shape[1]} columns",
                     argument="apply_to",
                 )
-            same_home(self.A, apply_to)
+            same_home(self.A, apply_to, "apply_to")
         self._set(f=f, apply_to=apply_to)
 
 

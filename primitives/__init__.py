@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from .algorithm import Algorithm, Breakdown, Outcome
 from .evidence import Evidence, Finding
 from .interval import Interval
+from .stopping import stop_asked
 from .task import Task
 from .work import Calls, KernelCall, Work
 
@@ -52,5 +53,5 @@ def _third_party() -> tuple[Algorithm, ...]:
 
 __all__ = [
     "Algorithm", "Breakdown", "Calls", "Evidence", "Finding", "Interval", "KernelCall", "Outcome", "Task", "Work",
-    "algorithms_for",
+    "algorithms_for", "stop_asked",
 ]  # fmt: skip

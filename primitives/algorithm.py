@@ -98,6 +98,7 @@ class Algorithm:
     solve : callable (A, b, task, options, evidence, reuse) -> Outcome
         A and b are arrays of the problem's own library; `reuse` maps names to by-products of probes and of
         earlier runs. The value may be an array of the backend's library: the planner converts. Raises Breakdown.
+        Where nobody knows beforehand how many iterations there will be, it asks `stop_asked` after each.
     safe : bool
         Deterministic and backward stable: may serve as the last resort.
     randomized : bool

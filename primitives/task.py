@@ -32,6 +32,8 @@ class Task:
         "C" if rows of A are contiguous, "F" if columns are.
     target : float
         Error asked for, in the kind's default metric; iterative algorithms stop by it.
+    metric : str
+        What the answer's error is measured in; "" is the kind's default metric.
     rank : int or None
         LowRank: the rank asked for, None for the smallest that meets `target`.
     ridge : float
@@ -58,6 +60,7 @@ class Task:
     device: str = "cpu"
     order: str = "C"
     target: float = 1e-12
+    metric: str = ""
     rank: int | None = None
     ridge: float = 0.0
     center: bool = False

@@ -83,9 +83,12 @@ def run(A: Array, task: Task, evidence: Evidence, *, sampled: bool = False) -> t
             by_products["not_finite"] = _where_not_finite(A)
     declared = task.structure
     if not by_products and task.m == task.n and task.n > 0:
-        structure, bandwidth, sentence, mismatch = _structure(_host(A), task, norm_fro, declared, sampled)
+        with np.errstate(all="ignore"):  # A may hold anything
+            structure, bandwidth, sentence, mismatch = _structure(_host(A), task, norm_fro, declared, sampled)
         task = replace(task, structure=structure, bandwidth=bandwidth)
-        if mismatch:
+        if mismatch and not is_finite(A):  # NaN is neither zero nor equal to itself: that contradicts any declaration
+            by_products["not_finite"] = sentence = _where_not_finite(A)
+        elif mismatch:
             by_products["mismatch"] = sentence
     elif by_products:
         sentence = by_products["not_finite"]
@@ -104,7 +107,8 @@ def may_be_spd(A: Array) -> bool:
     if not isinstance(A, np.ndarray) or A.shape[0] == 0:
         return False
     row, column = A[0, 1:_GLANCE], A[1:_GLANCE, 0]
-    equal = np.abs(row - column) <= _ASYMMETRY * 2.0**-20 * np.abs(row)  # loose: rounding of float32
+    with np.errstate(all="ignore"):  # infinities
+        equal = np.abs(row - column) <= _ASYMMETRY * 2.0**-20 * np.abs(row)  # loose: rounding of float32
     return bool(equal.all() and (A.diagonal() > 0).all()) and not _indefinite_minor(A)
 
 
@@ -304,7 +308,8 @@ def _symmetry(A: Array, norm_fro: float | None, unit_roundoff: float, rng: np.ra
         return "exactly"
     if not math.isfinite(norm_fro):
         return ""
-    total, most = 0.0, (limit * norm_fro) ** 2 / 2  # each pair of tiles is visited once
+    most = limit * norm_fro
+    total, most = 0.0, most * most / 2  # each pair of tiles is visited once; ** raises where this overflows
     scale = 1.0
     if not (0.0 < most < math.inf):  # squares leave the range: scale by a power of two, which is exact
         scale = 2.0 ** -min(1022, max(-1022, math.frexp(norm_fro)[1]))

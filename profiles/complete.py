@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from statistics import median
 
-from .schema import HardwareProfile, KernelPoint, KernelTable
+from .schema import LONGEST, SHORTEST, HardwareProfile, KernelPoint, KernelTable
 from .store import generic
 
 FEW = 5
@@ -54,4 +54,5 @@ def _typical(logs: list[float], default: float) -> float:
 
 
 def _scaled(points: list[KernelPoint] | tuple[KernelPoint, ...], factor: float) -> tuple[KernelPoint, ...]:
-    return tuple(point.model_copy(update={"seconds": point.seconds * factor}) for point in points)
+    scaled = (min(LONGEST, max(SHORTEST, point.seconds * factor)) for point in points)
+    return tuple(point.model_copy(update={"seconds": s}) for point, s in zip(points, scaled, strict=True))

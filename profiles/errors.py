@@ -148,21 +148,29 @@ class BackendUnavailable(AutonlaError):
 
 
 class BudgetExceeded(AutonlaError):
-    """Memory or time ran out while a plan was running.
+    """Memory or time ran out on the way to an answer.
 
     Parameters
     ----------
     message : str
     resource : str
-        ``"memory"``, ``"latency"`` or ``"energy"``.
+        ``"memory"`` or ``"latency"``.
     plan : Plan or None
-        The plan that was running.
+        The plan that was running; None where it ran out before there was one.
+    solution : Solution or None
+        The best answer so far, with what its certificate allows (an answer that came late may be certified).
+    tried : sequence
+        What was tried, in order.
     """
 
-    def __init__(self, message: str, *, resource: str = "", plan: Any = None) -> None:
+    def __init__(
+        self, message: str, *, resource: str = "", plan: Any = None, solution: Any = None, tried: Sequence[Any] = ()
+    ) -> None:
         super().__init__(message)
         self.resource = resource
         self.plan = plan
+        self.solution = solution
+        self.tried = tuple(tried)
 
 
 class AutonlaWarning(UserWarning):

@@ -1,14 +1,15 @@
 """The local records: what planned runs were forecast to take and what they took, one line of JSON each.
 
 They stand in ``<home>/records``, one file per kind of processor, beside the profiles (see :mod:`.store` for the home
-folder and ``AUTONLA_HOME``). A line is a :class:`.schema.Run`: features of a problem and of a candidate, seconds and
-bytes; nothing else of anybody's data. ``AUTONLA_RECORDS=0`` (or any value but 1) switches them off: nothing is
-written, and what was written before is not used. `forget` deletes them.
+folder and ``AUTONLA_HOME``). A line is a :class:`.schema.Run` and its CRC-32: features of a problem and of a candidate,
+seconds and bytes; nothing else of anybody's data. ``AUTONLA_RECORDS=0`` (or any value but 1) switches them off: nothing
+is written, and what was written before is not used. `forget` deletes them.
 
 Recording must never hurt a solve. Lines wait in memory and are written now and then and at exit; while another process
-writes they wait on; where the folder cannot be written recording stops without a word. A process that is killed loses
-the lines that waited. The file is bounded: when it grows beyond `MAX_BYTES`, its older half is dropped. What is not a
-valid line, whoever wrote it, is skipped.
+writes they wait on; where the folder cannot be written recording stops without a word. A process that is killed, or
+ends without running `atexit` as the workers of `multiprocessing` do, loses the lines that waited. The file is bounded:
+when it grows beyond `MAX_BYTES`, its older half is dropped. What is not a valid line, whoever wrote it, is skipped, and
+so is one that changed after it was written.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import functools
 import hashlib
 import os
 import secrets
+import stat
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +37,7 @@ EVERY = 32
 """Lines that are written at once."""
 
 _MOST_WAITING = 8 * EVERY
+_SEAL = b'{"crc32":"%08x",'
 
 
 def identity(profile: HardwareProfile) -> str:
@@ -123,7 +127,7 @@ def forget() -> Path | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ProfileError(f"{path}: cannot be deleted ({error.strerror})") from None
+        raise ProfileError(f"{path}: cannot be deleted ({error.strerror or error})") from None
     return path
 
 
@@ -139,6 +143,17 @@ def _records_in(chosen: str | None) -> _Records | None:
         return _Records(records_path())
     except ProfileError:
         return None
+
+
+def _sealed(payload: bytes) -> bytes:
+    """The line of a run in JSON: an object too, with the checksum of the rest as its first field."""
+    return _SEAL % zlib.crc32(payload) + payload[1:]
+
+
+def _unsealed(line: bytes) -> bytes | None:
+    """The run of a line; None where it is not as it was written."""
+    payload = b"{" + line[len(_SEAL % 0) :]
+    return payload if _sealed(payload) == line else None
 
 
 class _Records:
@@ -182,10 +197,16 @@ class _Records:
             self.drop()
 
     def _write(self) -> None:
-        if self.path.exists() and not self.path.is_file():
-            raise OSError(f"{self.path} is not a regular file")  # a pipe would block
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(self.path.stat().st_mode):
+                raise OSError(f"{self.path} is not a regular file")  # a pipe would block
         with self.path.open("a+b") as file:
-            lines = [self._waiting.popleft().model_dump_json().encode() for _ in range(len(self._waiting))]
+            lines = []
+            with contextlib.suppress(IndexError):  # what waits may be dropped by another thread
+                for _ in range(len(self._waiting)):
+                    lines.append(_sealed(self._waiting.popleft().model_dump_json().encode()))
+            if not lines:
+                return
             if file.tell():
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":  # torn by a process that was killed
@@ -217,11 +238,10 @@ class _Records:
             return []
         mine, runs = b'"%s"' % profile.encode(), []
         for line in data.split(b"\n"):
-            if mine in line:
-                try:
-                    run = Run.model_validate_json(line, strict=True)
-                except ValidationError:
-                    continue
+            if mine not in line or (payload := _unsealed(line)) is None:
+                continue
+            with contextlib.suppress(ValidationError):
+                run = Run.model_validate_json(payload, strict=True)
                 if run.profile == profile:
                     runs.append(run)
         return runs

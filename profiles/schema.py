@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION = 1
 
@@ -21,9 +21,24 @@ TableKey = tuple[str, str, str, str, int]
 """(kernel, backend, device, dtype, threads)"""
 
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
-_Positive = Annotated[float, Field(gt=0)]
 _NonNegative = Annotated[float, Field(ge=0)]
 _Count = Annotated[int, Field(ge=1, lt=2**63)]
+# Far beyond what any machine will measure, and near enough to one that products and quotients of them are numbers.
+SHORTEST, LONGEST = 1e-12, 1e9
+_Seconds = Annotated[float, Field(ge=SHORTEST, le=LONGEST)]
+_Share = Annotated[float, Field(ge=0, le=1e9)]
+_Joules = Annotated[float, Field(ge=0, le=1e3)]
+_Log = Annotated[float, Field(ge=-100, le=100)]
+
+
+def _at_least_the_shortest(value: float) -> float:
+    if 0.0 < value < SHORTEST:
+        raise ValueError(f"is shorter than {SHORTEST:g} s")
+    return value
+
+
+_Duration = Annotated[float, Field(ge=0, le=LONGEST), AfterValidator(_at_least_the_shortest)]
+"""[s]; 0 is nothing at all."""
 
 
 class _Record(BaseModel):
@@ -46,8 +61,8 @@ class KernelPoint(_Record):
     """
 
     dims: Annotated[tuple[_Count, ...], Field(min_length=1)]
-    seconds: _Positive
-    spread: _NonNegative
+    seconds: _Seconds
+    spread: _Share
     repeats: _Count
 
 
@@ -109,10 +124,10 @@ class EnergyModel(_Record):
     """
 
     source: Literal["measured", "calibrated", "tdp-model"]
-    idle_watts: _NonNegative
-    joules_per_flop: dict[_Name, _NonNegative]
-    joules_per_byte: _NonNegative
-    relative_uncertainty: _NonNegative
+    idle_watts: _Share
+    joules_per_flop: dict[_Name, _Joules]
+    joules_per_byte: _Joules
+    relative_uncertainty: _Share
 
 
 class BlasLibrary(_Record):
@@ -204,10 +219,10 @@ class Run(_Record):
     nrhs: Annotated[int, Field(ge=0, lt=2**63)]
     rank: _Count | None
     order: Literal["C", "F"]
-    forecast_run: _NonNegative
-    forecast_certify: _NonNegative
-    run: _NonNegative
-    certify: _NonNegative
+    forecast_run: _Duration
+    forecast_certify: _Duration
+    run: _Duration
+    certify: _Duration
     forecast_bytes: _NonNegative
     peak_bytes: _NonNegative | None
     first: bool = False
@@ -244,8 +259,8 @@ class Correction(_Record):
         Empty for a constant. Far outside their ranges the model has nothing to say.
     """
 
-    log_bias: float
-    log_sigma: _NonNegative
+    log_bias: _Log
+    log_sigma: Annotated[_Log, Field(ge=0)]
     count: Annotated[int, Field(ge=0)]
     terms: tuple[Term, ...] = ()
 
@@ -288,11 +303,11 @@ class HardwareProfile(_Record):
     energy: EnergyModel
     corrections: dict[_Name, Correction] = {}
     calibration: tuple[Run, ...] = ()
-    tuning: dict[_Name, _NonNegative] = {}
-    python_overhead_seconds: _NonNegative
-    pool_switch_seconds: dict[_Name, _NonNegative] = {}
+    tuning: dict[_Name, _Share] = {}
+    python_overhead_seconds: _Duration
+    pool_switch_seconds: dict[_Name, _Duration] = {}
     notes: tuple[str, ...] = ()
-    scale: _Positive = 1.0
+    scale: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
 
     @model_validator(mode="after")
     def _unique_tables(self) -> HardwareProfile:

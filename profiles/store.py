@@ -51,7 +51,13 @@ def home() -> Path:
     chosen = os.environ.get("AUTONLA_HOME")
     if chosen and os.path.isabs(chosen):  # noqa: PTH117  this runs before every plan
         return Path(chosen)
-    return _home(chosen, *map(os.environ.get, _DECIDE), os.getcwd() if chosen else "")  # noqa: PTH109
+    try:
+        here = os.getcwd() if chosen else ""  # noqa: PTH109
+    except OSError:
+        raise ProfileError(
+            f"AUTONLA_HOME={chosen}: the folder it is relative to is gone: write the whole path"
+        ) from None
+    return _home(chosen, *map(os.environ.get, _DECIDE), here)
 
 
 @functools.lru_cache(maxsize=8)
@@ -125,7 +131,7 @@ def _complaint(payload: bytes, error: ValidationError) -> str:
     except (ValueError, RecursionError, TypeError, LookupError):
         version = None
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        return f"written by a newer autonla (schema {version}, this one reads {SCHEMA_VERSION})"
+        return f"written by a newer autonla (schema {str(version)[:20]}, this one reads {SCHEMA_VERSION})"
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = ".".join(map(str, first["loc"])) or "profile"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
@@ -142,7 +148,7 @@ def _read(path: Path) -> HardwareProfile:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ProfileError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from None
+        raise ProfileError(f"{path}: cannot be read ({error.strerror or error}); {_REMEDY}") from None
     return loads(data, str(path))
 
 
@@ -187,6 +193,8 @@ def load(path: str | os.PathLike[str] | None = None, *, any_machine: bool = Fals
 def save(profile: HardwareProfile, path: str | os.PathLike[str] | None = None) -> Path:
     """Write a profile, whole or not at all; the default path is the user's profile of this machine.
 
+    What stood there is replaced, be it a file, a link or a pipe: what a link points to is left alone.
+
     Raises
     ------
     ProfileError
@@ -199,8 +207,8 @@ def save(profile: HardwareProfile, path: str | os.PathLike[str] | None = None) -
     if len(data) > MAX_BYTES:
         raise ProfileError(f"the profile takes {len(data)} bytes, the limit is {MAX_BYTES}: measure fewer points")
     path = profile_path() if path is None else _expand(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS):
             try:
@@ -213,9 +221,10 @@ def save(profile: HardwareProfile, path: str | os.PathLike[str] | None = None) -
                 temporary.unlink(missing_ok=True)
     except Timeout:
         raise ProfileError(f"{path}: another process has kept it locked for {LOCK_SECONDS:.0f} s") from None
-    except OSError as error:
+    except (OSError, ValueError, NotImplementedError) as error:  # no name, or no locks in the file system
+        why = getattr(error, "strerror", None) or error
         raise ProfileError(
-            f"{path}: cannot be written ({error.strerror}); choose another file, set AUTONLA_HOME, "
+            f"{path}: cannot be written ({why}); choose another file, set AUTONLA_HOME, "
             "or use the profile from memory with profile="
         ) from None
     return path
@@ -258,16 +267,18 @@ def find() -> Found:
     return _kept(path, _stamp(path))
 
 
-_Stamp = tuple[int, int, int] | None
+_Stamp = tuple[int, ...] | None
 
 
 def _stamp(path: Path) -> _Stamp:
-    """What changes whenever the content of a file does; None where there is no file."""
+    """What changes whenever the content of a file does, or who may read it; None where there is no file."""
     try:
         status = path.stat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    except OSError as error:  # reading it is going to say why
+        return (error.errno or 0,)
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
 @functools.lru_cache(maxsize=4)

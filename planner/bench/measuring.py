@@ -17,7 +17,7 @@ from statistics import median
 from typing import Any
 
 from ...primitives.algorithm import Breakdown
-from ...profiles.errors import CertificationFailed, InfeasibleBudget
+from ...profiles.errors import BudgetExceeded, CertificationFailed, InfeasibleBudget
 from .. import solve
 from ..attempts import run_and_certify
 from ..candidates import Entry, forecast_seconds
@@ -191,11 +191,16 @@ def measure(instance: Instance, rounds: int = 3, *, race: bool = True) -> Row:
     }  # fmt: skip
 
     def own() -> Solution:
-        return solve(problem, budget, rng=0)
+        try:
+            return solve(problem, budget, rng=0)
+        except BudgetExceeded as late:
+            if late.solution is None:
+                raise
+            return late.solution  # what it took is measured here
 
     try:
-        with contextlib.suppress(InfeasibleBudget, CertificationFailed):  # a latency may not allow for warming up
-            own()
+        with contextlib.suppress(InfeasibleBudget, CertificationFailed, BudgetExceeded):
+            own()  # a latency may not allow for warming up
         short = is_short(own)
         theirs, ours = [timed(call, short)[0]], []
         for _ in range(rounds):
@@ -203,7 +208,7 @@ def measure(instance: Instance, rounds: int = 3, *, race: bool = True) -> Row:
             theirs.append(timed(call, short)[0])
         raced, more = _race(problem, ours[-1][1].plan, ours[-1][0], rounds, own, short) if race else ({}, [])
         ours += more
-    except (InfeasibleBudget, CertificationFailed) as refusal:
+    except (InfeasibleBudget, CertificationFailed, BudgetExceeded) as refusal:
         seconds = median(timed(call, is_short(call))[0] for _ in range(rounds))
         note = f"{type(refusal).__name__}: {refusal}"[:300]
         return Row(**common, chosen="", status="refused", seconds=seconds, default_seconds=seconds, note=note)

@@ -38,6 +38,8 @@ class Summary:
     gap_closed : float
     harmed, harm_max : float
         Share of rows more than 10 % slower than the safe default; the slowest ratio.
+    harmed_at_best : float
+        The same share of the virtual best, certified and without any search: no planner can go below that.
     speedup : float
         Geometric mean over the safe default.
     overhead_median, overhead_p95 : float
@@ -72,6 +74,7 @@ class Summary:
     gap_closed: float
     harmed: float
     harm_max: float
+    harmed_at_best: float
     speedup: float
     overhead_median: float
     overhead_p95: float
@@ -103,6 +106,7 @@ def summarize(rows: Sequence[Row]) -> Summary:
     solved = [row for row in rows if row.status != "refused"]
     regrets = [regret(row) for row in solved if row.best is not None]
     harms = [row.seconds / row.default_seconds for row in solved if beside_default(row)]
+    least = [row.best / row.default_seconds for row in solved if row.best is not None and beside_default(row)]
     long = [row for row in solved if row.seconds >= OVERHEAD_FROM]
     searching = [(row.stages["probe"] + row.stages["plan"]) / row.seconds for row in long]
     certifying = [row.stages["certify"] / row.seconds for row in long]
@@ -128,6 +132,7 @@ def summarize(rows: Sequence[Row]) -> Summary:
         gap_closed=gap_closed(solved),
         harmed=_share(harm > HARM for harm in harms) if harms else math.nan,
         harm_max=max(harms, default=math.nan),
+        harmed_at_best=_share(harm > HARM for harm in least) if least else math.nan,
         speedup=1.0 / geometric_mean(harms),
         overhead_median=percentile(searching, 0.5),
         overhead_p95=percentile(searching, 0.95),

@@ -1,4 +1,4 @@
-"""Prediction error of a least-squares solution: ||A(x - x*)|| / ||b|| from its residual.
+"""Error of a least-squares solution from its residual: prediction error, suboptimality or backward error.
 
 With r = b - Ax (ridge: of the augmented system), A(x* - x) = P r, P the orthogonal projector on range(A). For an
 upper triangular R such that A R^-1 = U W with U orthonormal and the singular values of W at least 1/(1 + e),
@@ -20,6 +20,12 @@ term decides, the residual and its product with A' are computed again in twice t
 
 Wide A: an R with R'R = A A' (+ ridge I) that passes the same test with A' shows that the rank is full, so that P r = r;
 x must be of minimum norm. With ridge, ||(A'A + ridge I)^(-1/2) g||^2 = (||g||^2 - ||R^-T A g||^2) / ridge (Woodbury).
+
+Prediction error: ||P r|| / ||b||. Suboptimality, ||b - A x|| / ||b - A x*|| - 1: ||r||^2 = ||r*||^2 + ||P r||^2, so
+that it is (1 - t^2)^(-1/2) - 1 with t = ||P r|| / ||r||. Backward error, min ||E||_F / ||A||_F over all E for which x
+solves the problem with A + E: the estimate of Karlson and Walden (BIT 37, 1997),
+||(||x||^2 A'A + ||r||^2 I)^(-1/2) A'r||, is at most sqrt(2) times too small (Hallman 2020, zbMATH 1453.65079), and
+with R in place of A at most another 1 + e. A ridge makes A and b the augmented ones in all of them.
 """
 
 from __future__ import annotations
@@ -34,11 +40,23 @@ import numpy as np
 from ...primitives import chi_squared
 from ...primitives.evidence import Evidence
 from ...primitives.kernels._library import Library
+from ...primitives.norms import column_norms as norms_of_columns
 from ...primitives.sketches import make_sketch
 from ...primitives.task import UNIT_ROUNDOFF, Task
 from ...primitives.work import Calls, KernelCall, Work
 from ..certificate import Certificate
-from .products import UNIT, as_columns, column_norms, is_double, matmul64, rmatmul64, row_blocks
+from .products import (
+    UNIT,
+    as_columns,
+    column_norms,
+    is_double,
+    matmul64,
+    rmatmul64,
+    rmatmul_in_blocks,
+    rounding_of_sum,
+    row_blocks,
+    rows_at_once,
+)
 
 SKETCH_FACTOR = 4
 _TEST_VECTORS = 3
@@ -50,7 +68,10 @@ _TOLERANCE = 1e-10  # of the squared lengths of test vectors
 _EXACT_INVERSE = 128
 _TRUSTED, _TRUSTED_SQUARED = 0.05, 0.25  # rounding up to which an R factor, or a Gram factor, stands for A
 _DISTORTED, _DISTORTED_WIDE = 0.3, 0.01  # and the same where it is measured; wide A: four projections leave 1e-8
+_LARGE = 30.0  # ||A|| ||x|| over ||b|| from which rounding of A x is looked at more closely
 _BLOCK = 2**19  # entries of a block of A that is converted to float64
+_PREDICTION, SUBOPTIMALITY, BACKWARD = "prediction_error", "suboptimality", "backward_error"
+_KARLSON_WALDEN = math.sqrt(2.0)
 _QR_AT_ONCE = 2e7  # below this many multiply-adds a QR factorization of A takes less time than starting a sketch
 
 
@@ -110,14 +131,20 @@ def _from_matrix(lib: Library, M: Any, task: Task, distortion: float, confidence
         scaled = diagonal / lib.xp.where(norms > 0, norms, lib.xp.ones_like(norms))
         # a small pivot relative to its column says "perhaps rank-deficient": only then is the SVD worth its price
         if float(lib.xp.min(scaled)) > 1e3 * _negligible(task):
-            return _rounded(lib, R, task, distortion, confidence, method)
+            rounded = _rounded(lib, R, task, distortion, confidence, method)
+            if math.isfinite(rounded.distortion):
+                return rounded
     else:
         R = M
     _, s, Vh = lib.svd(R)
     keep = int((s > _negligible(task) * s[0]).sum()) if s.shape[0] else 0
     if keep == M.shape[1]:
         return _rounded(lib, R, task, distortion, confidence, method)
-    return _Embedding(None, Vh[:keep].T, s[:keep], None, distortion, confidence, f"{method}, rank {keep}")
+    s = s[:keep]
+    if keep:  # the singular values of A V / s are within ||E|| / s[-1] of one, ||E|| <= u sqrt(n) s[0]
+        eta = _FACTORING * UNIT * math.sqrt(task.n) * float(s[0] / s[-1])
+        distortion = (1.0 + distortion) / (1.0 - min(eta, 0.9)) - 1.0
+    return _Embedding(None, Vh[:keep].T, s, None, distortion, confidence, f"{method}, rank {keep}")
 
 
 def _rounded(lib: Library, R: Any, task: Task, distortion: float, confidence: float, method: str) -> _Embedding:
@@ -315,15 +342,15 @@ def certify(
     seed: int,
     confidence: float,
 ) -> Certificate:
-    """Certificate of x : (n,) or (n, r), all operands arrays of `lib`, scaled by the planner.
+    """Certificate of x : (n,) or (n, r), worst column, in `task.metric`; all operands arrays of `lib`, scaled.
 
     `reuse` may hold "gram_factor" or "r_factor" and "r_svd" (of the algorithm that ran) and "sketch" (of a probe)
     unless "sketch_used".
     """
-    xp = lib.xp
+    xp, metric = lib.xp, task.metric or _PREDICTION
     B, X = lib.astype(as_columns(b), "float64"), lib.astype(as_columns(x), "float64")
     if not bool(xp.all(xp.isfinite(X))):
-        return Certificate("prediction_error", math.inf, math.inf, 1.0, "x is not finite", target, False)
+        return Certificate(metric, math.inf, math.inf, 1.0, "x is not finite", target, False)
     columns = X.shape[1]
     wide = task.m < task.n
     given = _Given.of(lib, reuse, task, seed, confidence)
@@ -335,48 +362,108 @@ def certify(
     g = g[:, :columns] - task.ridge * X
     norm_b = column_norms(B)
     embedding = _embedding(lib, A, task, reuse, seed, confidence, given)
-    impossible, divisor = False, norm_b
-    if not float(norm_b.min()) > 0.0:  # for b = 0 nothing but x = 0 will do
-        impossible = bool(xp.any((column_norms(X) > 0) & ~(norm_b > 0)))
-        divisor = xp.where(norm_b > 0, norm_b, xp.inf)
+    norm_x = column_norms(X)
+    norm_r = (column_norms(r) ** 2 + task.ridge * norm_x**2) ** 0.5
+    assert metric != BACKWARD or evidence.norm_fro is not None
+    norm_A = math.hypot(evidence.norm_fro or 0.0, math.sqrt(task.ridge * task.n))
 
-    def worst(values: Any) -> float:
-        largest = math.inf if impossible else float((values / divisor).max())
+    def worst(sizes: Any) -> float:
+        """The error, in the metric, of the worst column."""
+        if metric == SUBOPTIMALITY:
+            at_least = norm_r - UNIT * in_r
+            largest = max(map(_suboptimality, sizes.tolist(), at_least.tolist()))
+        elif metric == BACKWARD:
+            largest = _KARLSON_WALDEN * float(sizes.max()) / norm_A if norm_A > 0.0 else math.inf * float(sizes.max())
+        elif float(norm_b.min()) > 0.0:
+            largest = float((sizes / norm_b).max())
+        elif bool(xp.any((norm_x > 0) & ~(norm_b > 0))):  # for b = 0 nothing but x = 0 will do
+            return math.inf
+        else:
+            largest = float((sizes / xp.where(norm_b > 0, norm_b, xp.inf)).max())
         return math.inf if math.isnan(largest) else largest
 
-    def measured(r: Any, g: Any) -> tuple[float, float]:
-        size = worst(_projected_norms(lib, A, embedding, r, g, task))
-        return size * (1.0 + embedding.distortion) if math.isfinite(embedding.distortion) else math.inf, size
+    def measured(r: Any, g: Any, rounding: Any) -> tuple[float, float]:
+        """Bound and estimate; `rounding` is what may be added to the sizes that they are read off."""
+        if metric == BACKWARD:
+            sizes = _karlson_walden(lib, embedding, g, norm_x, norm_r)
+        else:
+            sizes = _projected_norms(lib, A, embedding, r, g, task)
+        if not math.isfinite(embedding.distortion):
+            return math.inf, worst(sizes)
+        return worst(sizes * (1.0 + embedding.distortion) + rounding), worst(sizes)
 
-    amplification = _amplification(embedding)
-    norm_r = column_norms(r)
-    if embedding.R is not None and not wide:
-        spread = column_norms(embedding.R)
-    else:
-        spread = xp.ones_like(X[:, 0]) * (evidence.norm_fro or 1.0) / math.sqrt(task.n)
-    moved = column_norms(spread[:, None] * X)
-    bound, estimate = measured(r, g)
-    slack = 2.0 * UNIT * worst(moved + norm_b + norm_r * amplification)
+    # where rounding of r, of A'r and of ridge x is seen; ||R^-T ridge x|| <= sqrt(ridge) ||x||
+    in_r = rounding_of_sum(task.n) * _partial_sums(lib, A, embedding, X, norm_b) + norm_b
+    of_r, of_g, of_ridge = in_r, _amplification(lib, A, embedding, task) * norm_r, math.sqrt(task.ridge) * norm_x
+    if metric == BACKWARD:
+        of_r, of_g = in_r * _seen_through(lib, norm_x, norm_r, norm_A), rounding_of_sum(rows_at_once(A)) * norm_A
+        of_ridge = math.sqrt(task.ridge) * xp.ones_like(norm_x)
+    fixed = UNIT * (2.0 * of_ridge + _turned(embedding, task) * norm_r)  # whatever the residual is computed in
+    rounding = UNIT * (of_r + of_g) + fixed
+    bound, estimate = measured(r, g, rounding)
     method = embedding.method
-    if target is not None and bound + slack > target and estimate < 4.0 * max(target, slack) and task.device == "cpu":
+    near = target is not None and bound > target and estimate < 4.0 * max(target, worst(rounding))
+    if near and task.device == "cpu":
         from ...primitives.kernels import _numba
 
         host = lib.to_numpy
         high, low = _numba.residual_double_double(host(A), host(X), host(B))
         gradient = lib.asarray(_numba.rmatvec_compensated(host(A), high, low)) - task.ridge * X
-        bound, estimate = measured(lib.asarray(high), gradient)
-        slack = 2.0 * UNIT * worst(norm_b * UNIT + norm_r * amplification * UNIT)
+        bound, estimate = measured(lib.asarray(high), gradient, UNIT * rounding + fixed)
         method += ", residual in twice float64's precision"
-    bound += slack
+    if metric == SUBOPTIMALITY and not math.isfinite(bound):
+        method = "the residual is hardly more than rounding: relative to it no error is small; ask for prediction_error"
     rank = None if embedding.V is None else embedding.V.shape[1]
     if rank == min(task.m, task.n):
         rank = None
     outside = _outside_row_space(lib, A, embedding, X, task)
     if outside is not None:
         why = f"not of minimum norm: {outside}"
-        return Certificate("prediction_error", math.inf, estimate, embedding.confidence, why, target, False, rank)
-    satisfied = math.isfinite(bound) and (target is None or bound <= target)
-    return Certificate("prediction_error", bound, estimate, embedding.confidence, method, target, satisfied, rank)
+        return Certificate(metric, math.inf, estimate, embedding.confidence, why, target, False, rank)
+    satisfied = bound < 1.0 if target is None else math.isfinite(bound) and bound <= target
+    return Certificate(metric, bound, estimate, embedding.confidence, method, target, satisfied, rank)
+
+
+def _suboptimality(projected: float, norm_r: float) -> float:
+    """||r|| / ||r*|| - 1 where ||P r|| is at most `projected`."""
+    if projected == 0.0:
+        return 0.0
+    t = projected / norm_r if norm_r > 0.0 else math.inf
+    return math.expm1(-0.5 * math.log1p(-t * t)) if t < 1.0 else math.inf
+
+
+def _karlson_walden(lib: Library, embedding: _Embedding, g: Any, norm_x: Any, norm_r: Any) -> Any:
+    """||(||x||^2 A'A + ||r||^2 I)^(-1/2) g|| per column, g = A'r, up to the distortion; the smaller of two bounds."""
+    seen = _where_positive(lib, column_norms(g), norm_r)
+    if embedding.wide or embedding.U is not None:  # (||x||^2 A'A + ||r||^2 I)^(-1/2) A' is at most 1 / ||x||
+        through = _where_positive(lib, norm_r, norm_x)
+        return lib.xp.where(norm_x > 0, lib.xp.where(through < seen, through, seen), seen)
+    if embedding.R is not None:
+        _, s, Vh = lib.svd(embedding.R)
+        V = Vh.T
+    else:
+        V, s = embedding.V, embedding.s
+    inside = lib.rmatmul(V, g)
+    weights = (s[:, None] * norm_x[None, :]) ** 2 + norm_r[None, :] ** 2
+    squares = _where_positive(lib, inside**2, weights).sum(0)
+    outside = column_norms(g - lib.matmul(V, inside)) if V.shape[1] < V.shape[0] else 0.0 * norm_r
+    return (squares + _where_positive(lib, outside, norm_r) ** 2) ** 0.5
+
+
+def _where_positive(lib: Library, above: Any, below: Any) -> Any:
+    """above / below, 0 where both are 0 and infinite where only `below` is."""
+    one = lib.xp.ones_like(below)
+    quotient = above / lib.xp.where(below > 0, below, one)
+    return lib.xp.where(below > 0, quotient, lib.xp.where(above > 0, lib.xp.inf * one, 0.0 * one))
+
+
+def _seen_through(lib: Library, norm_x: Any, norm_r: Any, norm_A: float) -> Any:
+    """By what factor (||x||^2 A'A + ||r||^2 I)^(-1/2) A' multiplies at most: min(1 / ||x||, ||A|| / ||r||)."""
+    one = lib.xp.ones_like(norm_x)
+    by_x = lib.xp.where(norm_x > 0, one / lib.xp.where(norm_x > 0, norm_x, one), lib.xp.inf * one)
+    by_r = lib.xp.where(norm_r > 0, norm_A * one / lib.xp.where(norm_r > 0, norm_r, one), lib.xp.inf * one)
+    least = lib.xp.where(by_x < by_r, by_x, by_r)
+    return lib.xp.where(least < lib.xp.inf, least, 0.0 * one)  # x = 0 and r = 0: b is 0 too
 
 
 def _residual_and_gradient(
@@ -393,9 +480,9 @@ def _residual_and_gradient(
         AX = lib.matmul(part, forward)
         r, image = B[rows] - AX[:, :columns], AX[:, columns:]
         if given is None or not (wide or given.failure):
-            return r, lib.rmatmul(part, r), image
+            return r, rmatmul_in_blocks(lib, part, r), image
         beside = given.W[rows] if wide else image
-        return r, lib.rmatmul(part, xp.concat([r, beside], axis=1)), image[:, :0]
+        return r, rmatmul_in_blocks(lib, part, xp.concat([r, beside], axis=1)), image[:, :0]
 
     if is_double(A):
         return products(A, slice(None))
@@ -434,12 +521,60 @@ def _outside_row_space(lib: Library, A: Any, embedding: _Embedding, X: Any, task
     return None if share <= allowed else f"{share:.1e} of x is outside the row space of A"
 
 
-def _amplification(embedding: _Embedding) -> float:
-    if embedding.wide or embedding.U is not None:
-        return 1.0
+def _partial_sums(lib: Library, A: Any, embedding: _Embedding, X: Any, norm_b: Any) -> Any:
+    """What the norms of all partial sums of the columns of A X stay below: ||A D^-1||_2 ||D x||, D = I or the norms of
+    A's columns. These are read off the R of a tall A, and else formed only where x is large beside b."""
+    if embedding.R is not None and not embedding.wide:
+        norms = column_norms(embedding.R)
+        scaled = embedding.R / lib.xp.where(norms > 0, norms, lib.xp.ones_like(norms))[None, :]
+        return _norm_2(lib, scaled) * column_norms(norms[:, None] * X)
     if embedding.R is not None:
-        return embedding.amplification
-    return float(embedding.s[0] / embedding.s[-1]) if embedding.s.shape[0] else 0.0
+        size = _norm_2(lib, embedding.R)
+    else:
+        size = float(embedding.s[0]) if embedding.s.shape[0] else 0.0
+    found = size * column_norms(X)
+    if bool(lib.xp.any(found > _LARGE * norm_b)):
+        by_columns = math.sqrt(X.shape[0]) * column_norms(norms_of_columns(A)[:, None] * X)
+        found = lib.xp.where(by_columns < found, by_columns, found)
+    return found
+
+
+def _norm_2(lib: Library, M: Any) -> float:
+    """An upper bound on ||M||_2 of M (n, n), about twice as large, but for matrices made to fool it.
+
+    Twice the norm of M on what M'M makes of two vectors, one of them of ones: sums are worst where all columns are
+    nearly the same. Never above ||M||_F.
+    """
+    n = M.shape[0]
+    V = np.ones((n, 2))
+    V[:, 1] = np.random.default_rng(np.random.Philox(key=n)).standard_normal(n)
+    Y = lib.matmul(M, lib.asarray(V))
+    Y = lib.rmatmul(M, Y)
+    sizes = column_norms(Y)
+    found = 2.0 * float((column_norms(lib.matmul(M, Y)) / lib.xp.where(sizes > 0, sizes, 1.0)).max())
+    return min(found, float((M * M).sum()) ** 0.5)
+
+
+def _amplification(lib: Library, A: Any, embedding: _Embedding, task: Task) -> float:
+    """By how much the rounding u ||r|| of A'r is multiplied by R^-T, or the singular values that count, in ||P r||."""
+    in_gradient, s = rounding_of_sum(rows_at_once(A)), embedding.s
+    if embedding.R is not None and embedding.wide:
+        size = float((embedding.R * embedding.R).sum()) ** 0.5
+        return in_gradient * size / math.sqrt(task.ridge) if task.ridge > 0.0 else 1.0
+    if embedding.R is not None:
+        return in_gradient * embedding.amplification
+    if embedding.U is not None or s.shape[0] == 0:
+        return rounding_of_sum(task.m)
+    return in_gradient * float((s * s).sum()) ** 0.5 / float(s[-1])
+
+
+def _turned(embedding: _Embedding, task: Task) -> float:
+    """By what angle, in units of u, the left singular vectors that count may be turned against those that do not: by
+    the rounding of a factorization over the smallest singular value of the former (Wedin 1972)."""
+    s = embedding.s
+    if embedding.U is None or s.shape[0] in (0, task.m):
+        return 0.0
+    return _FACTORING * math.sqrt(task.m) * float(s[0] / s[-1])
 
 
 def leaves_factor(task: Task, evidence: Evidence, algorithm: str, backend: str, dtype: str) -> bool:

@@ -138,7 +138,7 @@ def certify(
         exact = _numba.residual_compensated(lib.to_numpy(A), lib.to_numpy(X), lib.to_numpy(B))
         bound, estimate = worst(column_norm_list(lib.asarray(exact)), UNIT)
         method = "one product with A in twice float64's precision"
-    satisfied = math.isfinite(bound) and (target is None or bound <= target)
+    satisfied = bound < 1.0 if target is None else math.isfinite(bound) and bound <= target
     return Certificate(metric, bound, estimate, 1.0, method, target, satisfied)
 
 

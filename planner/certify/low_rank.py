@@ -39,10 +39,13 @@ from ...primitives.low_rank.range_basis import Products, orthonormalize
 from ...primitives.task import UNIT_ROUNDOFF, Task
 from ...primitives.work import Calls, Work
 from ..certificate import Certificate
-from .products import UNIT, column_norms, matmul64, rmatmul64, row_blocks
+from .products import UNIT, column_norms, matmul64, rmatmul64, rounding_of_sum, row_blocks
 
 _TIGHT = 1e-4  # excess over the best error that bounds from a range seldom show
 _TEST_VECTORS = 8
+# A sum of squares of one number, again and again, is off by so much of u each at worst, as was measured of numpy,
+# OpenBLAS and MKL, which add up some beside each other. Of many blocks it is off by what one of them is.
+_ONE_NUMBER, _BLOCK = 0.012, 2**13
 
 
 def _means(lib: Library, A: Any, task: Task) -> Any:
@@ -64,14 +67,63 @@ def _norm_by_blocks(lib: Library, A: Any, mean: Any, U: Any = None, scaled_Vh: A
             product = lib.matmul(U[rows], scaled_Vh)
             product -= E
             E = product
-        total += lib.sum_of_squares(E)
+        total += _sum_of_squares(lib, E)
     return math.sqrt(total)
+
+
+def _sum_of_squares(lib: Library, E: Any) -> float:
+    """||E||_F^2 of a float64 block, to `_rounding_of_squares`."""
+    entries = E.reshape(-1)
+    return sum(lib.sum_of_squares(entries[i : i + _BLOCK]) for i in range(0, entries.shape[0], _BLOCK))
+
+
+def _rounding_of_squares(count: int) -> float:
+    """Rounding error of a sum of so many squares at most, relative to it."""
+    return (4.0 + _ONE_NUMBER * count) * UNIT
+
+
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """Of A, or of A without its column means.
+
+    ||.||_F is `norm`, and its square is off by `unsure`, at most; what the certificate takes for A is off by `shift`.
+    `means` is ||1 mean'||_F: products with A lose its rounding before the means are taken off.
+    """
+
+    norm: float
+    unsure: float
+    shift: float = 0.0
+    means: float = 0.0
+
+
+def _size(lib: Library, A: Any, mean: Any, known: float | None = None) -> _Size:
+    """`known` is ||A||_F as it was added up by somebody else, where that is what is wanted.
+
+    With E = A - 1 mean' for a mean that has been rounded, A without its column means is E - 1 c', c the means of E,
+    and ||1 c'||_F is seen when E is.
+    """
+    if mean is None and known is not None:
+        return _Size(known, _rounding_of_squares(A.shape[0] * A.shape[1]) * known**2)
+    if mean is None:
+        norm = _norm_by_blocks(lib, A, None)
+        return _Size(norm, _rounding_of_squares(_BLOCK) * norm**2)
+    total, sums, longest = 0.0, 0.0 * mean[0], 1
+    for rows in row_blocks(A):
+        E = lib.astype(A[rows], "float64") - mean
+        total += _sum_of_squares(lib, E)
+        sums = sums + E.sum(0)
+        longest = max(longest, E.shape[0])
+    norm = math.sqrt(total)
+    shift = float((sums * sums).sum() / A.shape[0]) ** 0.5 + rounding_of_sum(longest) * UNIT * norm
+    means = math.sqrt(A.shape[0]) * float((mean * mean).sum()) ** 0.5
+    return _Size(norm, _rounding_of_squares(_BLOCK) * total, shift, means)
 
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """What test vectors show of the factors: ||A - U S Vh||_F^2 is `energy` up to `slack`; `departure` of either from
-    orthonormal columns, at most, in the Frobenius norm. `exact`: nothing was left to chance."""
+    """What test vectors show of the factors: ||A - U S Vh||_F^2 is `energy` up to `slack` and what ||A||_F^2 is off;
+    `departure` of either from orthonormal columns, at most, in the Frobenius norm. `exact`: nothing was left to chance.
+    """
 
     energy: float
     slack: float
@@ -97,7 +149,7 @@ def _checked(
     U, s, Vh = factors
     k = s.shape[0]
     if k == 0:
-        return _Checked(norm_fro**2, 64.0 * UNIT * norm_fro**2, 0.0, True)
+        return _Checked(norm_fro**2, 0.0, 0.0, True)
     exact = k <= _TEST_VECTORS
     if exact:
         X, quantile = np.eye(k), 1.0
@@ -125,7 +177,7 @@ def _checked(
     departures = at_most(lib.rmatmul(held, shown) - X), at_most(lib.rmatmul(other, beside) - X)
     norms = column_norms(other) * s
     size = float((norms * norms).sum())
-    slack = 2.0 * failing * math.sqrt(size) + departures[0] * size + 64.0 * UNIT * norm_fro**2
+    slack = 2.0 * failing * math.sqrt(size) + departures[0] * size + 16.0 * UNIT * norm_fro**2
     return _Checked(norm_fro**2 - size, slack, max(departures), exact)
 
 
@@ -144,10 +196,9 @@ def certify(
     """Certificate of the factors (U, s, Vh) in `outcome.value`, arrays of `lib`, A scaled by the planner."""
     U, s, Vh = (lib.astype(part, "float64") for part in outcome.value)
     mean = _means(lib, A, task)
-    norm_fro = evidence.norm_fro or 0.0
-    if mean is not None or task.dtype != "float64":  # ||A||^2 - m ||mean||^2 cancels; sums in float32 are inexact
-        norm_fro = _norm_by_blocks(lib, A, mean)
-    delta = 1.0 - confidence
+    # ||A||^2 - m ||mean||^2 cancels; sums in float32 are inexact
+    size = _size(lib, A, mean, evidence.norm_fro if task.dtype == "float64" else None)
+    norm_fro, delta = size.norm, 1.0 - confidence
     if norm_fro == 0.0:
         good = not bool(lib.xp.any(s != 0))
         return _certificate(0.0 if good else math.inf, 0.0, 1.0, "A is zero", target)
@@ -156,30 +207,40 @@ def certify(
     if not checked.departure < 1e2 * UNIT_ROUNDOFF[task.dtype] * max(task.m, task.n):
         return _certificate(math.inf, checked.departure, 1.0, "the factors are not orthonormal", target)
     aim = target or task.target or 1e-12
-    if checked.energy > 0.0 and checked.slack < checked.energy * min(1e-3, 1e-2 * aim):
+    enough = checked.energy * min(1e-3, 1e-2 * aim)
+    if checked.slack < enough <= checked.slack + size.unsure:  # the norm decides
+        size, norm_fro = _size(lib, A, mean), size.norm
+        checked = replace(checked, energy=checked.energy + (size.norm - norm_fro) * (size.norm + norm_fro))
+    if checked.slack + size.unsure < enough and checked.energy > 0.0:
         estimate, method = math.sqrt(checked.energy), "residual from the factors, checked by test vectors"
         sure = 1.0 if checked.exact else confidence
-        slack = math.sqrt(checked.energy + checked.slack) - estimate
+        slack = math.sqrt(checked.energy + checked.slack + size.unsure) - estimate
     else:
         estimate = _norm_by_blocks(lib, A, mean, U, s[:, None] * Vh)
         method, sure, slack = "residual formed by blocks", 1.0, 0.0
-    rounding = 4.0 * UNIT * norm_fro + slack
-    bound = estimate * (1.0 + 1e-13) + rounding
+    rounding = (3.0 + rounding_of_sum(s.shape[0])) * UNIT * size.norm + slack + size.shift
+    bound = estimate * (1.0 + _rounding_of_squares(min(_BLOCK, task.m * task.n))) + rounding
+    norm_fro = size.norm - size.shift - 0.5 * size.unsure / size.norm
+    if norm_fro <= 0.0:
+        return _certificate(math.inf, math.inf, 1.0, "columns differ from their means by rounding only", target)
     if task.rank is None:
         return _certificate(bound / norm_fro, estimate / norm_fro, sure, method, target)
-    # Below this the error is rounding of the factors in the dtype of the result, whatever the rank.
-    noise = 8.0 * UNIT_ROUNDOFF[task.dtype] * math.sqrt(min(task.m, task.n)) * norm_fro
+    # Below this the error is rounding of the factors in the dtype of the result, or of the means, whatever the rank.
+    noise = 8.0 * UNIT_ROUNDOFF[task.dtype] * math.sqrt(min(task.m, task.n)) * norm_fro + 2.0 * size.shift
     if bound <= noise:
         return _certificate(bound / norm_fro, estimate / norm_fro, sure, f"{method}: exact up to rounding", target)
+    if size.unsure > 1e-2 * aim * estimate**2 and "singular_values" not in outcome.by_products:
+        size = _size(lib, A, mean)
     enough = math.inf if target is None else bound / (1.0 + 0.99 * target)
     products = Products(lib.astype(A, "float64"), lib, None if mean is None else mean[0])
-    lower, how = _best_error_from_below(lib, products, outcome, task, norm_fro, seed, 0.5 * delta, enough)
-    excess = bound / lower - 1.0 if lower > 0.0 else math.inf
+    lower, how = _best_error_from_below(lib, products, outcome, task, size, seed, 0.5 * delta, enough)
+    # no error is below the best: where rounding or chance have it otherwise, nothing is known
+    excess = bound / lower - 1.0 if 0.0 < lower <= bound else math.inf
     columns = None
     if target is not None and excess > target:
-        lost, residual = _lost_energy(lib, products, (U, s[:, None] * Vh), outcome, task, seed, 0.25 * delta)
+        lost, residual = _lost_energy(lib, products, (U, s[:, None] * Vh), outcome, task, size, seed, 0.25 * delta)
         least = max(0.0, estimate - rounding) ** 2
-        stationary = 1.0 / math.sqrt(1.0 - lost / least) - 1.0 if lost < least else math.inf
+        stationary = math.expm1(-0.5 * math.log1p(-lost / least)) if lost < least else math.inf
         if stationary < excess:
             excess, how = stationary, "best error bounded by the residuals of the singular vectors"
         from_range = "singular_values" not in outcome.by_products
@@ -190,7 +251,7 @@ def certify(
     if not math.isfinite(excess):
         return _certificate(math.inf, estimate / norm_fro, sure, method, target, columns)
     excess = max(4.0 * UNIT, excess * (1.0 + 1e-6))  # the quotient's own rounding
-    likely = min(excess, max(0.0, estimate / lower - 1.0)) if lower > 0.0 else excess
+    likely = min(excess, max(0.0, estimate / lower - 1.0)) if 0.0 < lower <= bound else excess
     return _certificate(excess, likely, min(sure, confidence), method, target, columns)
 
 
@@ -228,13 +289,14 @@ def _best_error_from_below(
     products: Products,
     outcome: Outcome,
     task: Task,
-    norm_fro: float,
+    size: _Size,
     seed: int,
     delta: float,
     enough: float,
 ) -> tuple[float, str]:
     """A number that ||A - A_k||_F exceeds with probability 1 - delta, and how it was found; no better than `enough`."""
     assert task.rank is not None
+    norm_fro = size.norm
     values = outcome.by_products.get("singular_values")
     if values is not None:
         # LAPACK's values are within a small multiple of u sigma_1 (Anderson et al. 1999, section 4.9); their sum of
@@ -242,33 +304,52 @@ def _best_error_from_below(
         unit = UNIT_ROUNDOFF[task.dtype] * math.sqrt(task.m + task.n)
         if abs(optimality.from_singular_values(values, 0) - norm_fro) > 30.0 * unit * norm_fro:
             return 0.0, "the singular values do not add up to the norm of A"
-        lower = optimality.from_singular_values(values, task.rank) - 4.0 * unit * norm_fro
-        return max(0.0, lower), "best error from a full SVD"
+        # Means that are off by d add ||1 d'||_F^2 to all that is left, at most.
+        off = rounding_of_sum(task.m) * UNIT_ROUNDOFF[task.dtype] * size.means
+        left = max(0.0, optimality.from_singular_values(values, task.rank) ** 2 - off**2)
+        return max(0.0, math.sqrt(left) - 4.0 * unit * norm_fro), "best error from a full SVD"
+    # products lose the rounding of A with its means
+    lost = 2.0 * rounding_of_sum(max(task.m, task.n)) * UNIT * size.means * norm_fro + size.unsure
     gram, lower = outcome.by_products.get("gram_eigenvectors"), 0.0
     if gram is not None:
         tall = replace(products, transposed=task.m < task.n)
         w, V = gram
-        lower = optimality.from_gram_eigenvectors(tall, w, V, task.rank, norm_fro, seed, 0.5 * delta)
+        lower = _less(optimality.from_gram_eigenvectors(tall, w, V, task.rank, norm_fro, seed, 0.5 * delta), lost)
         delta = 0.5 * delta
     if lower < enough:
         seen = _seen_range(lib, products, outcome, seed)
         found = optimality.best_rank_k_lower_bound(
             seen.products, seen.Q, seen.B, task.rank, norm_fro, seed, delta, enough=enough
         )
+        found = _less(found, lost)
         if found >= lower:
             return found, "best error bounded from the range found"
     return lower, "best error from the eigenvalues of the Gram matrix, checked by test vectors"
 
 
+def _less(error: float, energy: float) -> float:
+    """The error that is left without some energy."""
+    return math.sqrt(max(0.0, error * error - energy))
+
+
 def _lost_energy(
-    lib: Library, products: Products, factors: tuple[Any, Any], outcome: Outcome, task: Task, seed: int, delta: float
+    lib: Library,
+    products: Products,
+    factors: tuple[Any, Any],
+    outcome: Outcome,
+    task: Task,
+    size: _Size,
+    seed: int,
+    delta: float,
 ) -> tuple[float, float]:
     """||A - U S Vh||_F^2 - ||A - A_k||_F^2 is at most the first, infinite where the gap does not allow a bound.
 
-    The second is what it would be, were the next singular value zero.
+    The second is what it would be, were the next singular value zero. U is orthonormal to the rounding of its dtype
+    only: with U = Q R, Q orthonormal, Q and R S Vh are what is compared with A.
     """
     U, scaled_Vh = factors
-    U = orthonormalize(lib, U)[0]
+    U, given = orthonormalize(lib, U)[0], U
+    scaled_Vh = lib.matmul(lib.rmatmul(U, given), scaled_Vh)
     B = products.rmatmul(U).T
     W = products.matmul(B.T)
     C = W - lib.matmul(U, lib.rmatmul(U, W))
@@ -285,7 +366,9 @@ def _lost_energy(
         Y = products.matmul(X) - lib.matmul(U, lib.matmul(B, X))
         h = optimality.spectral_norm_bound(products, U, Y, delta, optimality.STEPS) ** 2
     gap, inner = theta - h, B - scaled_Vh
-    own, residual = float((inner * inner).sum()), float((C * C).sum())
+    rounding = rounding_of_sum(max(task.m, task.n)) * UNIT * (size.norm + size.means)
+    own = (float((inner * inner).sum()) ** 0.5 + rounding) ** 2
+    residual = (float((C * C).sum()) ** 0.5 + rounding * size.norm) ** 2
     return own + residual / gap if gap > 0.0 else math.inf, own + residual / theta if theta > 0.0 else math.inf
 
 

@@ -178,6 +178,13 @@ class Kind(ABC):
         """Columns of the range that the certificate of an answer will rest on, where it rests on one."""
         return None
 
+    def diagnosis(self, A: Any, task: Task) -> str:
+        """Why no answer could be certified, and what to do, where A : (m, n), finite and scaled, shows it; else empty.
+
+        Raises Breakdown.
+        """
+        return ""
+
     @abstractmethod
     def slice_problem(self, A: Any, b: Any, task: Task) -> tuple[Any, Any, Task]:
         """A leading part of the problem of about an eighth of the work, to time candidates on."""

@@ -29,6 +29,7 @@ _ROWS_PER_COLUMN = 20  # below this a sample of rows costs too large a share of 
 # Condition numbers (columns scaled) that people bring: a prior, where nothing has been seen of the matrix.
 UNSEEN = Interval(1e4, 1.0, 1e12)
 _GOOD, _BAD = Interval(1e3, 50.0, 2e4), Interval(1e10, 1e8, 1e14)  # what a look at the matrix may find
+_RESIDUAL = 0.3  # relative residual that people bring, where nothing has been seen of it
 _SKETCH_TELLS = 0.6  # how often knowing the residual and having the sketch is of use
 
 
@@ -106,6 +107,7 @@ class LeastSquaresKind(Kind):
         return Task(
             kind=self.name, m=A.shape[0], n=A.shape[1], nrhs=problem.right_hand_sides, dtype=dtype,
             library=problem.access, device=problem.device, order=problem.order(), target=target,
+            metric="" if problem.metric == LeastSquares.metrics[0] else problem.metric or "",
             ridge=problem.ridge, seed=seed,
         )  # fmt: skip
 
@@ -151,12 +153,27 @@ class LeastSquaresKind(Kind):
 
     def floor(self, task: Task, evidence: Evidence) -> float:
         moved = evidence.solution.low if evidence.solution is not None else 0.0
-        return task.unit_roundoff * max(0.5, 0.05 * moved)
+        prediction = task.unit_roundoff * max(0.5, 0.05 * moved)
+        if task.metric == certificate.SUBOPTIMALITY:
+            return 0.5 * prediction**2  # the residual is at most b
+        return 0.25 * task.unit_roundoff if task.metric == certificate.BACKWARD else prediction
 
     def lapack_target(self, task: Task, evidence: Evidence) -> float:
+        prediction = min(0.5, 20.0 * task.unit_roundoff * self._amplification(task, evidence))
+        if task.metric == certificate.SUBOPTIMALITY:
+            return min(0.5, 0.5 * (prediction / interval_or(evidence.residual, _RESIDUAL)) ** 2)
+        return 20.0 * task.unit_roundoff if task.metric == certificate.BACKWARD else prediction
+
+    def _amplification(self, task: Task, evidence: Evidence) -> float:
+        """Prediction error of a backward stable method, in units of its backward error."""
         moved, residual = interval_or(evidence.solution, 10.0), interval_or(evidence.residual, 1.0)
-        condition = min(evidence.condition.median, 1.0 / task.unit_roundoff)
-        return min(0.5, 20.0 * task.unit_roundoff * (1.0 + moved + condition * residual))
+        return 1.0 + moved + min(evidence.condition.median, 1.0 / task.unit_roundoff) * residual
+
+    def _in_metric(self, task: Task, evidence: Evidence) -> float:
+        """Error in the metric over the prediction error that algorithms forecast and aim at."""
+        if task.metric == certificate.SUBOPTIMALITY:  # half the square of prediction error over residual
+            return math.sqrt(0.5 * max(task.target, 1e-30)) / interval_or(evidence.residual, _RESIDUAL)
+        return 1.0 / self._amplification(task, evidence) if task.metric == certificate.BACKWARD else 1.0
 
     def certify_work(
         self, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any, ready: frozenset[str]
@@ -166,7 +183,8 @@ class LeastSquaresKind(Kind):
         return certificate.work(task, evidence, options.backend, factor, has_sketch, options.dtype)
 
     def margin(self, task: Task, evidence: Evidence, algorithm: Algorithm, ready: frozenset[str]) -> float:
-        return certificate.margin(task, certificate.leaves_factor(task, evidence, algorithm.name, "scipy", task.dtype))
+        factor = certificate.leaves_factor(task, evidence, algorithm.name, "scipy", task.dtype)
+        return certificate.margin(task, factor) * self._in_metric(task, evidence)
 
     def certify(
         self, lib: Library, A: Any, b: Any, outcome: Outcome, task: Task, evidence: Evidence, *,

@@ -9,14 +9,17 @@ from typing import Any
 
 from ...primitives import algorithms_for
 from ...primitives.algorithm import Algorithm, Outcome
+from ...primitives.backends import home_backend
 from ...primitives.evidence import Evidence
 from ...primitives.interval import Interval
+from ...primitives.kernels import library
 from ...primitives.kernels._library import Library
 from ...primitives.task import Task
 from ...primitives.work import Work
 from ...probes import conditioning, effective_rank, structure
 from ...profiles.errors import DeclarationMismatch
 from ..certificate import Certificate
+from ..certify import forward_error
 from ..certify import linear_system as certificate
 from ..problems import LinearSystem, Problem
 from ._base import Kind, ProbeStep, times_power_of_two
@@ -30,6 +33,7 @@ _GOOD, _BAD = Interval(30.0, 10.0, 100.0), Interval(1e10, 1e9, math.inf)
 _WORTH_A_GUESS = 200  # order from which it matters whether A is triangular or banded, or float32 would do
 _SOLVERS = {"diagonal": "diagonal", "upper": "triangular", "lower": "triangular", "banded": "banded"}
 _WORTH_FLOAT32 = 450  # order from which float32 factors save more than looking whether they will do takes
+_WORTH_A_DIAGNOSIS = 1000  # order up to which all singular values take less than a second
 _WORTH_A_LOOK = 48  # order from which Cholesky saves more than looking whether A is symmetric takes
 
 
@@ -132,6 +136,7 @@ class LinearSystemKind(Kind):
         return Task(
             kind=self.name, m=A.shape[0], n=A.shape[1], nrhs=problem.right_hand_sides, dtype=dtype,
             library=problem.access, device=problem.device, order=problem.order(), target=target,
+            metric="" if problem.metric == LinearSystem.metrics[0] else problem.metric or "",
             structure=problem.assume or "general", seed=seed,
         )  # fmt: skip
 
@@ -169,17 +174,36 @@ class LinearSystemKind(Kind):
         return task.unit_roundoff
 
     def lapack_target(self, task: Task, evidence: Evidence) -> float:
-        return (10.0 + max(4.0 * math.sqrt(task.n), 0.3 * task.n)) * task.unit_roundoff
+        backward = (10.0 + max(4.0 * math.sqrt(task.n), 0.3 * task.n)) * task.unit_roundoff
+        return min(0.5, backward * self._amplification(task, evidence))
+
+    def _amplification(self, task: Task, evidence: Evidence) -> float:
+        """By how much the error in the metric may be above the backward error."""
+        if task.metric != forward_error.METRIC:
+            return 1.0
+        return max(1.0, min(evidence.condition.median, 1.0 / task.unit_roundoff))
+
+    def margin(self, task: Task, evidence: Evidence, algorithm: Algorithm, ready: frozenset[str]) -> float:
+        if algorithm.name == "refined_lu":  # its error is that in x
+            return 1.0
+        return self._amplification(task, evidence)
 
     def certify_work(
         self, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any, ready: frozenset[str]
     ) -> Work:
+        if task.metric == forward_error.METRIC:
+            return forward_error.work(task, evidence, algorithm, options)
         return certificate.work(task, evidence, options.backend)
 
     def certify(
         self, lib: Library, A: Any, b: Any, outcome: Outcome, task: Task, evidence: Evidence, *,
         metric: str, target: float | None, reuse: Mapping[str, Any], seed: int, confidence: float,
     ) -> Certificate:  # fmt: skip
+        if metric == forward_error.METRIC:
+            return forward_error.certify(
+                lib, A, b, outcome.value, task, evidence, target,
+                again=reuse["again"], seed=seed, confidence=confidence,
+            )  # fmt: skip
         enough = self.lapack_target(task, evidence) if target is None else target
         return certificate.certify(
             lib, A, b, outcome.value, task, evidence, metric, target, enough, seed=seed, confidence=confidence
@@ -187,6 +211,19 @@ class LinearSystemKind(Kind):
 
     def needs_norm(self, A: Any, value: Any, task: Task, metric: str) -> bool:
         return certificate.needs_norm(A, value, task, metric)
+
+    def diagnosis(self, A: Any, task: Task) -> str:
+        if task.n > _WORTH_A_DIAGNOSIS:
+            return ""
+        lib = library(home_backend(task))
+        s = lib.to_numpy(lib.svdvals(lib.asarray(A)))
+        rank = int((s > 2.0 * task.n * task.unit_roundoff * s[0]).sum())
+        if rank == task.n:
+            return ""
+        return (
+            f"A is singular to working precision (rank {rank} of {task.n}); LeastSquares(A, b) gives the solution of"
+            " minimum norm"
+        )
 
     def slice_problem(self, A: Any, b: Any, task: Task) -> tuple[Any, Any, Task]:
         n = max(1, task.n // 2)

@@ -7,9 +7,10 @@ from typing import Any
 import array_api_compat.cupy as xp  # pyright: ignore[reportMissingImports]
 import cupy as cp  # pyright: ignore[reportMissingImports]
 import cupyx.scipy.linalg as cpl  # pyright: ignore[reportMissingImports]
+import numpy as np
 
 from ..algorithm import Breakdown
-from ._library import Array, Library
+from ._library import Array, Library, refuse_not_finite
 
 
 class CupyLibrary(Library):
@@ -17,6 +18,7 @@ class CupyLibrary(Library):
 
     name = "cupy"
     xp = xp
+    failure = np.linalg.LinAlgError
 
     def asarray(self, a: Array, dtype: str | None = None) -> Any:
         return cp.asarray(a, dtype=dtype)
@@ -37,6 +39,7 @@ class CupyLibrary(Library):
         return cpl.lu_solve(factor, B, trans=int(transpose))
 
     def lstsq_svd(self, A: Array, b: Array) -> Any:
+        refuse_not_finite(A, b)
         rcond = max(A.shape) * float(cp.finfo(A.dtype).eps)
         return cp.linalg.lstsq(A, b, rcond=rcond)[0]
 

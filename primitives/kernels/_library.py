@@ -5,21 +5,41 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import array_api_compat
+
 from ..algorithm import Breakdown
-from ..norms import is_contiguous
+from ..norms import is_contiguous, is_finite
 
 Array = Any
+
+
+def refuse_not_finite(*arrays: Array) -> None:
+    """Raise Breakdown unless all entries are finite: on others iterations of LAPACK may not end, or end in any error.
+
+    Operands are checked before; what comes here has been computed from them.
+    """
+    for array in arrays:
+        if not is_finite(array):
+            raise Breakdown("what was computed on the way is not finite")
+
+
+def refuse_not_finite_above(S: Array) -> None:
+    """The same for the upper triangle of S, the only one that counts."""
+    if not is_finite(S):
+        refuse_not_finite(array_api_compat.array_namespace(S).triu(S))
 
 
 class Library(ABC):
     """Dense kernels of one array library.
 
     Matrices are (m, n) in either memory order; right-hand sides are (n,) or (n, r). No method changes its
-    arguments. Where LAPACK reports failure a method raises `Breakdown`. Results are arrays of this library.
+    arguments. Where LAPACK reports failure a method raises `Breakdown`, and so do those that iterate (SVD, eigenvalues,
+    least squares) where an entry is not finite. Results are arrays of this library.
     """
 
     name: str
     xp: Any  # the array-API namespace
+    failure: type[Exception]  # what it raises where LAPACK reports failure
 
     # -- conversion -----------------------------------------------------------------------------------------------
 
@@ -71,7 +91,7 @@ class Library(ABC):
         symmetric = upper + self.xp.triu(G, k=1).T
         try:
             return self.xp.linalg.cholesky(symmetric).T
-        except Exception as error:
+        except self.failure as error:
             raise Breakdown(f"Cholesky failed: {error}") from error
 
     @abstractmethod
@@ -108,23 +128,26 @@ class Library(ABC):
 
     def svd(self, A: Array) -> tuple[Array, Array, Array]:
         """Economic SVD by divide and conquer: U (m, k), s (k,) descending, Vh (k, n)."""
+        refuse_not_finite(A)
         try:
             return self.xp.linalg.svd(A, full_matrices=False)
-        except Exception as error:
+        except self.failure as error:
             raise Breakdown(f"the SVD did not converge: {error}") from error
 
     def svdvals(self, A: Array) -> Array:
         """Singular values (k,), descending."""
+        refuse_not_finite(A)
         try:
             return self.xp.linalg.svdvals(A)
-        except Exception as error:
+        except self.failure as error:
             raise Breakdown(f"the SVD did not converge: {error}") from error
 
     def eigh(self, S: Array) -> tuple[Array, Array]:
         """Eigenvalues (n,) ascending and eigenvectors (n, n) of a symmetric matrix, reading the upper triangle."""
+        refuse_not_finite_above(S)
         try:
             return self.xp.linalg.eigh(self.xp.triu(S) + self.xp.triu(S, k=1).T)
-        except Exception as error:
+        except self.failure as error:
             raise Breakdown(f"the eigenvalue iteration did not converge: {error}") from error
 
     def eigvalsh(self, S: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.linalg import LinAlgError
 
 from ..algorithm import Breakdown
-from ._library import Array, Library
+from ._library import Array, Library, refuse_not_finite, refuse_not_finite_above
 
 _EPS = {"float64": 2.0**-52, "float32": 2.0**-23}
 
@@ -31,6 +31,7 @@ class NumpyLibrary(Library):
 
     name = "numpy"
     xp = xp
+    failure = LinAlgError
 
     def asarray(self, a: Array, dtype: str | None = None) -> np.ndarray:
         return as_numpy(a, dtype)
@@ -64,18 +65,21 @@ class NumpyLibrary(Library):
         return np.linalg.qr(A, mode="r")
 
     def svd(self, A: Array) -> tuple[Array, Array, Array]:
+        refuse_not_finite(A)
         try:
             return np.linalg.svd(A, full_matrices=False)
         except LinAlgError as error:
             raise Breakdown("the SVD did not converge") from error
 
     def eigvalsh(self, S: Array) -> Array:
+        refuse_not_finite_above(S)
         try:
             return np.linalg.eigvalsh(S, UPLO="U")
         except LinAlgError as error:
             raise Breakdown("the eigenvalue iteration did not converge") from error
 
     def lstsq_svd(self, A: Array, b: Array) -> Array:
+        refuse_not_finite(A, b)
         try:
             return np.linalg.lstsq(A, b, rcond=max(A.shape) * _EPS[A.dtype.name])[0]
         except LinAlgError as error:

@@ -16,7 +16,7 @@ import scipy.linalg
 from scipy.linalg import blas, lapack
 
 from ..algorithm import Breakdown
-from ._library import Array, Library
+from ._library import Array, Library, refuse_not_finite, refuse_not_finite_above
 from ._numpy import as_numpy
 
 _EPS = {"float64": 2.0**-52, "float32": 2.0**-23}
@@ -74,6 +74,7 @@ class ScipyLibrary(Library):
 
     name = "scipy"
     xp = xp
+    failure = np.linalg.LinAlgError
 
     def asarray(self, a: Array, dtype: str | None = None) -> np.ndarray:
         return as_numpy(a, dtype)
@@ -202,30 +203,35 @@ class ScipyLibrary(Library):
         return factors, tau, np.triu(factors[: min(A.shape)])
 
     def svd(self, A: Array) -> tuple[Array, Array, Array]:
+        refuse_not_finite(A)
         try:
             return scipy.linalg.svd(A, full_matrices=False, check_finite=False)
         except np.linalg.LinAlgError as error:
             raise Breakdown("the SVD did not converge") from error
 
     def svdvals(self, A: Array) -> Array:
+        refuse_not_finite(A)
         try:
             return scipy.linalg.svdvals(A, check_finite=False)
         except np.linalg.LinAlgError as error:
             raise Breakdown("the SVD did not converge") from error
 
     def eigh(self, S: Array) -> tuple[Array, Array]:
+        refuse_not_finite_above(S)
         try:
             return scipy.linalg.eigh(S, lower=False, driver="evd", check_finite=False)
         except np.linalg.LinAlgError as error:
             raise Breakdown("the eigenvalue iteration did not converge") from error
 
     def eigvalsh(self, S: Array) -> Array:
+        refuse_not_finite_above(S)
         try:
             return scipy.linalg.eigvalsh(S, lower=False, driver="evd", check_finite=False)
         except np.linalg.LinAlgError as error:
             raise Breakdown("the eigenvalue iteration did not converge") from error
 
     def _lstsq(self, A: Array, b: Array, driver: str) -> Array:
+        refuse_not_finite(A, b)
         try:
             rcond = max(A.shape) * _EPS[A.dtype.name]
             solution: Any = scipy.linalg.lstsq(A, b, cond=rcond, lapack_driver=driver, check_finite=False)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import array_api_compat.torch as xp
 import torch
 
 from ..algorithm import Breakdown
-from ._library import Array, Library
+from ._library import Array, Library, refuse_not_finite, refuse_not_finite_above
 
 _EPS = {torch.float64: 2.0**-52, torch.float32: 2.0**-23}
+
+if hasattr(os, "register_at_fork"):  # a child has none of the threads that OpenMP counts on, and would wait for them
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 class TorchLibrary(Library):
@@ -18,6 +22,7 @@ class TorchLibrary(Library):
 
     name = "torch"
     xp = xp
+    failure = torch.linalg.LinAlgError
 
     def asarray(self, a: Array, dtype: str | None = None) -> torch.Tensor:
         if not isinstance(a, torch.Tensor):
@@ -67,18 +72,21 @@ class TorchLibrary(Library):
         return torch.linalg.qr(A, mode="r").R
 
     def eigh(self, S: Array) -> tuple[torch.Tensor, torch.Tensor]:
+        refuse_not_finite_above(S)
         try:
             return torch.linalg.eigh(S, UPLO="U")
         except torch.linalg.LinAlgError as error:
             raise Breakdown("the eigenvalue iteration did not converge") from error
 
     def eigvalsh(self, S: Array) -> torch.Tensor:
+        refuse_not_finite_above(S)
         try:
             return torch.linalg.eigvalsh(S, UPLO="U")
         except torch.linalg.LinAlgError as error:
             raise Breakdown("the eigenvalue iteration did not converge") from error
 
     def _lstsq(self, A: Array, b: Array, driver: str) -> torch.Tensor:
+        refuse_not_finite(A, b)
         matrix = b[:, None] if b.ndim == 1 else b
         try:
             X = torch.linalg.lstsq(A, matrix, rcond=max(A.shape) * _EPS[A.dtype], driver=driver).solution

@@ -38,8 +38,9 @@ class Options:
 
 
 def options(task: Task, evidence: Evidence) -> Iterator[Options]:
-    """One setting per library that has gelsy."""
-    for backend in backends_for(task, ("scipy", "torch")):
+    """SciPy's: torch calls gelsy with pivots left over in memory, so that ranks come out wrong, and other bits each time
+    (pytorch issues 71222 and 187411)."""
+    for backend in backends_for(task, ("scipy",)):
         yield Options(backend, task.dtype)
 
 

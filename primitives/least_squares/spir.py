@@ -25,6 +25,7 @@ from ..evidence import Evidence
 from ..interval import Interval
 from ..kernels import library
 from ..kernels._library import Library
+from ..stopping import stop_asked
 from ..task import UNIT_ROUNDOFF, Task
 from ..tuning import DEFAULT
 from ..work import Calls, Work
@@ -126,7 +127,7 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
     counts = []
     for slack in (1.0, 0.1):  # the second phase goes on from a fresh residual, to the last digits
         c = system.gradient(b, x)
-        if bool(xp.all(_norms(lib, c) <= goal)):
+        if bool(xp.all(_norms(lib, c) <= goal)) or stop_asked():
             break
         v, iterations = _conjugate_gradients(lib, system.normal, c, xp.maximum(goal, slack * floor))
         counts.append(iterations)
@@ -177,13 +178,13 @@ class _System:
 
 
 def _conjugate_gradients(lib: Library, normal: Any, c: Array, stop: Array) -> tuple[Array, int]:
-    """Solve normal(v) = c column by column at once, until each residual is below its `stop`."""
+    """Solve normal(v) = c column by column at once, until each residual is below its `stop` or a stop is asked for."""
     xp = lib.xp
     v, r, p = xp.zeros_like(c), c, c
     rho = xp.sum(r * r, axis=0)
     for iteration in range(MAX_ITERATIONS):
         active = xp.sqrt(rho) > stop
-        if not bool(xp.any(active)):
+        if not bool(xp.any(active)) or stop_asked():
             return v, iteration
         q = normal(p)
         curvature = xp.sum(p * q, axis=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..algorithm import Algorithm
-from . import banded, cholesky, diagonal, ldlt, lu, mixed_cholesky, mixed_lu, qr, triangular
+from . import banded, cholesky, diagonal, ldlt, lu, mixed_cholesky, mixed_lu, qr, refined_lu, triangular
 from ._common import SYMMETRIC
 
 __all__ = ["ALGORITHMS", "SYMMETRIC"]
@@ -17,5 +17,6 @@ ALGORITHMS: tuple[Algorithm, ...] = (
     ldlt.ALGORITHM,
     mixed_lu.ALGORITHM,
     lu.ALGORITHM,
+    refined_lu.ALGORITHM,
     qr.ALGORITHM,
 )

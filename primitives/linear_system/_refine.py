@@ -24,6 +24,7 @@ from ..algorithm import Breakdown
 from ..evidence import Evidence
 from ..interval import Interval
 from ..norms import column_norms, norm, spectral_norm_from_below
+from ..stopping import stop_asked
 from ..task import UNIT_ROUNDOFF, Task
 from ..work import Calls, KernelCall
 from ._common import growing, vector_bytes
@@ -51,6 +52,8 @@ class Refined:
 
 def refine(lib: Any, A: Array, b: Array, solve: Callable[[Array], Array], task: Task, evidence: Evidence) -> Refined:
     """Solve A x = b to a backward error of `task.target` / 2 with `solve`, a solver for float32 right-hand sides.
+
+    Where a stop is asked for, the best so far is returned.
 
     Parameters
     ----------
@@ -96,6 +99,8 @@ def refine(lib: Any, A: Array, b: Array, solve: Callable[[Array], Array], task: 
         active = errors > goal
         if not active.any():
             return Refined(x, corrections, worst, contraction)
+        if best is not None and stop_asked():
+            return best
         norm_d_before = norm_d
     if best is not None and best_error <= acceptable:
         return best

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..algorithm import Algorithm, Outcome
+from ..algorithm import Algorithm, Breakdown, Outcome
 from ..evidence import Evidence
 from ..interval import Interval
 from ..kernels import library
@@ -53,7 +53,11 @@ def error(task: Task, evidence: Evidence, options: Settings) -> Interval:
 def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
     """x = R^-1 Q'b. Raises Breakdown when R has an exact zero on its diagonal."""
     lib = library(options.backend)
-    return Outcome(checked(lib, lib.lstsq_qr(matrix(A, options)[0], right_hand_side(b, options)), task))
+    b = right_hand_side(b, options)
+    x = lib.lstsq_qr(matrix(A, options)[0], b)
+    if not bool((x != 0).any()) and bool((b != 0).any()):  # which gels does not call an error
+        raise Breakdown("the matrix is zero")
+    return Outcome(checked(lib, x, task))
 
 
 ALGORITHM = Algorithm(

@@ -26,6 +26,7 @@ from ..backends import backends_for
 from ..evidence import Evidence
 from ..interval import Interval
 from ..range_finder_theory import krylov_error
+from ..stopping import stop_asked
 from ..task import Task
 from ..work import Calls, KernelCall, Work
 from . import _shared as shared
@@ -170,7 +171,7 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
     width = found.columns
     found, done = replace(found, power_steps=-1), 0
     if task.rank is not None:
-        while done < steps and found.columns + width <= size:
+        while done < steps and found.columns + width <= size and not stop_asked():
             found, done = _expand(P, found, width), done + 1
         small, rank = lib.svd(found.R.T), min(task.rank, found.columns)
     else:
@@ -183,6 +184,9 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
                 small = lib.svd(found.R.T)
                 rank = shared.choose_rank(lib.to_numpy(small[1]), found.residual_energy, found.norm_fro, target)
             if small is not None and rank is not None:
+                break
+            if stop_asked():
+                small, rank = lib.svd(found.R.T), found.columns
                 break
             missing = shared.columns_missing(lib.to_numpy(lib.svdvals(found.R)), found, target) if done else width
             if found.columns + missing > most:

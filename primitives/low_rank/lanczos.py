@@ -11,7 +11,7 @@ reorthogonalization" (1998).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ from ..algorithm import Algorithm, Breakdown, Outcome
 from ..backends import backends_for
 from ..evidence import Evidence
 from ..interval import Interval
+from ..kernels._library import refuse_not_finite
+from ..stopping import stop_asked
 from ..task import UNIT_ROUNDOFF, Task
 from ..work import Calls, Work
 from . import _shared as shared
@@ -114,18 +116,22 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
     from scipy.sparse.linalg import ArpackError, LinearOperator, svds
 
     P = products(A, "numpy", task.center)
-    count = [0]
+    guard = _Guard()
 
     def matvec(x: np.ndarray) -> np.ndarray:
-        count[0] += 1
-        return P.matmul(x.reshape(-1, 1))[:, 0]
+        return guard(P.matmul, x.reshape(-1, 1), task.m)[:, 0]
 
     def rmatvec(y: np.ndarray) -> np.ndarray:
-        return P.rmatmul(y.reshape(-1, 1))[:, 0]
+        return guard(P.rmatmul, y.reshape(-1, 1), task.n)[:, 0]
 
     make: Any = LinearOperator
     operator = make(
-        (task.m, task.n), matvec, rmatvec=rmatvec, matmat=P.matmul, rmatmat=P.rmatmul, dtype=np.dtype(task.dtype)
+        (task.m, task.n),
+        matvec,
+        rmatvec=rmatvec,
+        matmat=lambda X: guard(P.matmul, X, task.m),
+        rmatmat=lambda Y: guard(P.rmatmul, Y, task.n),
+        dtype=np.dtype(task.dtype),
     )
     rank = task.rank or 1
     short = P if task.n <= task.m else P.T
@@ -141,7 +147,9 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
             maxiter=_limit(task, options),
         )
     except (ArpackError, np.linalg.LinAlgError, ValueError) as error:
+        guard.tell()
         raise Breakdown(f"{options.solver.upper()} did not converge: {error}") from error
+    guard.tell()
     order = np.argsort(-s)
     U, s, Vh = U[:, order], s[order], Vh[order]
     if len(s) < rank or not np.isfinite(s).all():
@@ -151,7 +159,36 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
         Q, R = P.lib.qr(P.matmul(V))
         left, s, right = P.lib.svd(R)
         U, Vh = P.lib.matmul(Q, left), P.lib.matmul(right, V.T)
-    return Outcome((U, s, Vh), {}, {"products": count[0], "rank": rank})
+    return Outcome((U, s, Vh), {}, {"products": guard.count, "rank": rank})
+
+
+class _Guard:
+    """Products for compiled code, which does not stop at an exception and ends the process on what is not finite.
+
+    After a failure it is given ones, so that it comes to an end soon; `tell` raises what has happened.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._raised: BaseException | None = None
+
+    def __call__(self, product: Callable[[np.ndarray], np.ndarray], X: np.ndarray, rows: int) -> np.ndarray:
+        if self._raised is None:
+            try:
+                if stop_asked():
+                    raise Breakdown(f"stopped after {self.count} products, before any triplet had converged")
+                self.count += 1
+                Y = product(X)
+                refuse_not_finite(Y)
+                return Y
+            except BaseException as error:
+                self._raised = error
+        return np.ones((rows, X.shape[1]), X.dtype)
+
+    def tell(self) -> None:
+        """Raise what a product has raised, if one has."""
+        if self._raised is not None:
+            raise self._raised
 
 
 def _limit(task: Task, options: Options) -> int:

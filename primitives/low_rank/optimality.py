@@ -105,7 +105,8 @@ def best_rank_k_lower_bound(
         return 0.0
     lib = products.lib
     T = _float64(lib, lib.matmul(B, B.T))
-    slack = 20.0 * UNIT_ROUNDOFF[products.dtype] * norm_fro**2  # rounding in T, C'C and the norm
+    # rounding in T, C'C and the norm, and in l eigenvalues: those that are zero come out positive as often as negative
+    slack = (20.0 + 0.5 * l) * UNIT_ROUNDOFF[products.dtype] * norm_fro**2
     inside = np.maximum(_eigenvalues(lib, T), 0.0)
     found = float(inside[k:].sum()) - slack if k < l else 0.0  # by interlacing
     if found >= enough**2:
@@ -341,9 +342,11 @@ def _eigenvalue_bounds(
     if len(above):
         above = above[np.unique((len(above) - 1) * (1.0 - np.linspace(0.0, 1.0, DELTAS) ** 2)).astype(int)]
     deltas = np.maximum(np.concatenate([above, d * _PARTS]), 1e-300)
+    rounding = (4.0 + 2.0 * math.sqrt(len(T))) * UNIT_ROUNDOFF["float64"]
     merged = np.zeros((len(deltas), k))
     for row, delta in enumerate(deltas):
         values = _eigenvalues(lib, T + CC / delta)
+        values = values + rounding * values[0]  # C'C / delta may be far larger than T
         ordered = _merged(values, d + delta, k, outside)
         merged[row, : len(ordered)] = np.maximum(ordered, 0.0)
     return merged.min(axis=0)

@@ -30,6 +30,7 @@ from ..backends import backends_for
 from ..evidence import Evidence
 from ..interval import Interval
 from ..range_finder_theory import range_error
+from ..stopping import stop_asked
 from ..task import UNIT_ROUNDOFF, Task
 from ..tuning import DEFAULT
 from ..work import Calls, KernelCall, Work
@@ -199,6 +200,8 @@ def solve(A: Array, b: Array, task: Task, options: Options, evidence: Evidence, 
             found = with_residual(P, found)
             small = lib.svd(found.R.T)
             chosen = shared.choose_rank(lib.to_numpy(small[1]), found.residual_energy, found.norm_fro, target)
+            if chosen is None and stop_asked():
+                chosen = found.columns
             if chosen is not None:
                 break
             more = shared.columns_missing(lib.to_numpy(small[1]), found, target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import math
 from dataclasses import replace
@@ -14,7 +15,7 @@ import autonla as nla
 from autonla.cost_models.price import Pool
 from autonla.planner import attempts as module
 from autonla.planner import execution
-from autonla.planner.attempts import Attempts, certificate_seed
+from autonla.planner.attempts import Attempts, certificate_seed, library_errors
 from autonla.planner.candidates import Entry, Limits, enumerate_entries
 from autonla.planner.certificate import Certificate
 from autonla.planner.kinds import kind_of
@@ -23,9 +24,12 @@ from autonla.planner.prepare import Prepared, prepare
 from autonla.primitives.algorithm import Algorithm, Breakdown, Outcome
 from autonla.primitives.evidence import Evidence
 from autonla.primitives.interval import Interval
+from autonla.primitives.linear_system._common import Factor
+from autonla.primitives.stopping import stop_asked
 from autonla.primitives.task import Task
 from tests._support import matrices, spectra, truth
 from tests._support.fakes import FakeKind, FakeOptions, fake
+from tests._support.faults import RAISED
 from tests._support.machine import synthetic_profile
 
 PROFILE = synthetic_profile()
@@ -125,6 +129,50 @@ def test_no_memory_is_a_failure_like_others(error):
     assert run.attempts[0].outcome.startswith("ran out of memory")
 
 
+@pytest.mark.parametrize("what", RAISED)
+def test_every_librarys_errors_are_failures_of_the_attempt(what):
+    def solve(A, b, task, reuse):
+        raise RAISED[what]()
+
+    run, (entry,) = attempts(fake("a", solve))
+    assert not run.attempt(entry)
+    assert run.out_of_memory is ("memory" in what)
+    kind = "ran out of memory" if "memory" in what else "broke down"
+    assert run.attempts[0].outcome == f"{kind}: {RAISED[what]()}"
+    # The same where its certificate raises it.
+    run, (entry,) = attempts(fake("a", tells(1e-9)))
+    run.kind.certify = lambda *operands, **how: solve(*operands[:4])
+    assert not run.attempt(entry)
+    assert run.best is None
+    assert run.attempts[0].outcome == f"{kind}: {RAISED[what]()}"
+
+
+@pytest.mark.parametrize(("error", "becomes"), [
+    (OSError(errno.ENOMEM, "Cannot allocate memory"), MemoryError),
+    (RuntimeError("can't start new thread"), MemoryError),
+    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), MemoryError),
+    (OSError(errno.EIO, "cannot allocate"), OSError), (ValueError("out of memory"), ValueError),
+    (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), RuntimeError),
+    (Breakdown("out of memory"), Breakdown), (KeyboardInterrupt(), KeyboardInterrupt),
+])  # fmt: skip
+def test_which_errors_are_a_librarys(error, becomes):
+    with pytest.raises(BaseException) as caught, library_errors():  # noqa: PT011 -- the type is what is tested
+        raise error
+    assert type(caught.value) is becomes
+    assert caught.value is error or caught.value.__cause__ is error
+
+
+def test_floating_point_errors_that_the_caller_has_asked_for_do_not_reach_the_algorithms():
+    def divides(A, b, task, reuse):
+        return tells(1e-9 if np.isinf(np.ones(1) / np.zeros(1)).all() else 1.0)(A, b, task, reuse)
+
+    asked = dict.fromkeys(("divide", "over", "under", "invalid"), "raise")
+    with np.errstate(all="raise"):
+        run, (entry,) = attempts(fake("a", divides))
+        assert run.attempt(entry)
+        assert np.geterr() == asked
+
+
 @pytest.mark.parametrize("error", [RuntimeError("shapes"), TypeError("no"), ZeroDivisionError()])
 def test_other_errors_are_the_algorithms_own(error):
     def solve(A, b, task, reuse):
@@ -182,6 +230,49 @@ def test_the_condition_number_that_an_algorithm_has_seen_is_evidence():
     assert run.prepared.evidence.condition.high >= 2.0 * 50.0
 
 
+def test_what_is_not_finite_is_not_handed_on():
+    """A by-product that holds NaN would fail whatever goes on from it."""
+    sick, well = np.array([1.0, math.nan]), np.ones(2)
+    run, (entry, other) = attempts(
+        fake("a", tells(1e-3, range=Factor("a", None, (well, sick)), factor=Factor("a", None, (well, np.arange(2))))),
+        fake("b", lambda A, b, task, reuse: breaks_with({"sketch": sick, "gram_factor": well})),
+    )
+    run.attempt(entry)
+    run.attempt(other)
+    assert set(run.prepared.by_products) == {"factor", "gram_factor"}
+
+
+def breaks_with(by_products: dict[str, Any]):
+    raise Breakdown("a pivot is zero", by_products=by_products)
+
+
+def test_a_condition_number_that_is_not_a_number_is_not_believed():
+    run, (entry,) = attempts(fake("a", tells(1e-3, condition=math.nan)))
+    before = run.prepared.evidence.condition
+    run.attempt(entry)
+    assert run.prepared.evidence.condition == before
+
+
+def test_an_answer_that_is_not_finite_is_none():
+    run, (sick, poor) = attempts(fake("a", tells(math.nan)), fake("b", tells(math.inf)))
+    run.attempt(sick)
+    assert run.best is None
+    run.attempt(poor)  # its certificate says nothing of it, but it is an answer
+    assert run.best is None  # here the bound is told by an entry of the answer itself
+    solution = np.array([1e-3, 0.0, 0.0, math.inf])
+    run, (entry,) = attempts(fake("c", lambda A, b, task, reuse: solution))
+    run.attempt(entry)
+    assert run.best is not None  # a finite bound is a promise: such a certificate would be at fault
+
+
+def test_the_best_answer_is_kept_without_what_came_with_it():
+    run, (entry,) = attempts(fake("a", tells(1e-3, range=np.eye(1000), gram_factor=np.eye(1000))))
+    run.attempt(entry)
+    assert run.best is not None
+    assert run.best[0].by_products == {}
+    assert run.best[0].details == {"steps": 7}
+
+
 def test_what_may_be_continued_is_handed_on_and_the_callers_own_is_not_touched():
     kept = {"range": np.eye(2), "factor": 1, "gram_factor": np.eye(3)}
     run, (entry, other) = attempts(fake("a", tells(1e-3, **kept)), fake("b", tells(1e-8, range=None)))
@@ -235,6 +326,15 @@ def test_limits_hold_for_what_follows(limit, field):
         assert limited.may_follow(entry) is fits
 
 
+def test_the_answer_that_is_kept_takes_memory_too():
+    needed = attempts(fake("a"))[1][0].candidate.forecast.bytes.high
+    run, (first, second) = attempts(fake("a", tells(1e-3)), fake("b"), memory=needed + 8 * N - 1)
+    assert run.may_follow(second)
+    run.attempt(first)
+    assert run.held_bytes == 8 * N
+    assert not run.may_follow(second)
+
+
 def test_energy_that_was_spent_is_gone():
     run, (first, second) = attempts(fake("a", tells(1e-3)), fake("b"))
     joules = first.candidate.forecast.joules.median
@@ -244,13 +344,14 @@ def test_energy_that_was_spent_is_gone():
     assert not limited.may_follow(second)
 
 
+class Clock:
+    now = 10.0
+
+    def perf_counter(self):
+        return self.now
+
+
 def test_time_that_has_passed_is_gone(monkeypatch):
-    class Clock:
-        now = 10.0
-
-        def perf_counter(self):
-            return self.now
-
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
     run, (entry,) = attempts(fake("a", seconds=0.5), latency=1.0)
@@ -262,6 +363,113 @@ def test_time_that_has_passed_is_gone(monkeypatch):
     assert not run.may_follow(entry)
     unlimited, _ = attempts(fake("a"))
     assert unlimited.left() == math.inf
+
+
+# Time that is over.
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def test_iterations_end_when_the_time_is_over(clock):
+    """Only then, only inside of the attempt, and what they have so far counts."""
+
+    def iterating(A, b, task, reuse):
+        for step in range(100):
+            if stop_asked():
+                return Outcome(np.array([1e-3, 0.0, 0.0, 0.0]), {}, {"steps": step})
+            clock.now += 0.125
+        return np.array([1e-9, 0.0, 0.0, 0.0])
+
+    for latency, steps in ((1.0, 8), (1e3, 100), (None, 100)):
+        clock.now = 100.0
+        run, (entry,) = attempts(fake("a", iterating), latency=latency)
+        run.started = 100.0
+        assert run.attempt(entry) is (steps == 100)
+        assert not stop_asked()
+        (recorded,) = run.attempts
+        if steps < 100:
+            assert recorded.outcome == "stopped when its time was over; its certificate allows only 1.0e-03"
+            assert recorded.details == {"steps": 8}
+            assert run.best is not None
+        else:
+            assert recorded.outcome == "certified"
+
+
+def test_the_next_attempt_is_not_said_to_have_been_stopped(clock):
+    def asking(A, b, task, reuse):
+        return np.array([1e-3 if stop_asked() else 1e-9, 0.0, 0.0, 0.0])
+
+    run, (entry, other) = attempts(fake("a", asking), fake("b", tells(1e-4)), latency=1.0)
+    run.started = clock.now - 2.0
+    run.attempt(entry)
+    run.attempt(other)
+    assert [a.outcome.startswith("stopped") for a in run.attempts] == [True, False]
+
+
+@pytest.mark.parametrize(("passed", "forecast", "expected"), [
+    (0.5, 0.4, True),  # it fits what is left
+    (0.5, 40.0, False),
+    (5.0, 0.9, True),  # late, but it takes less than a second
+    (5.0, 1.1, True),  # late, but less than a quarter of what has passed
+    (5.0, 1.3, False),
+    (500.0, 120.0, True),
+    (500.0, 130.0, False),
+])  # fmt: skip
+def test_when_a_certificate_is_worth_its_time(clock, passed, forecast, expected):
+    run, (entry,) = attempts(fake("a", tells(1e-9)), latency=1.0)
+    foreseen = replace(entry.candidate.forecast, stages=(("run", passed), ("certify", forecast)))
+    entry = replace(entry, candidate=replace(entry.candidate, forecast=foreseen))
+    run.started = clock.now - passed
+    assert run._worth_certifying(entry, passed) is expected
+    # A machine that is three times slower than forecast is so for the certificate too ...
+    foreseen = replace(foreseen, stages=(("run", passed / 3.0), ("certify", forecast / 3.0)))
+    slow = replace(entry, candidate=replace(entry.candidate, forecast=foreseen))
+    assert run._worth_certifying(slow, passed) is expected
+    # ... and one that is a thousand times slower was only cold.
+    foreseen = replace(foreseen, stages=(("run", passed / 1e3), ("certify", forecast / 10.0)))
+    cold = replace(entry, candidate=replace(entry.candidate, forecast=foreseen))
+    assert run._worth_certifying(cold, passed) is expected
+    # What runs at once was not forecast, and is small.
+    unknown = replace(entry, candidate=replace(entry.candidate, forecast=None))
+    assert run._worth_certifying(unknown, passed)
+
+
+@pytest.mark.parametrize("value", [1e-9, math.nan])
+def test_an_answer_without_a_certificate_promises_nothing_but_that_it_is_finite(clock, value):
+    def slow(A, b, task, reuse):
+        clock.now += 100.0
+        return np.array([value, 0.0, 0.0, 0.0])
+
+    run, (entry,) = attempts(fake("a", slow, seconds=0.1), latency=1.0)
+    foreseen = replace(entry.candidate.forecast, stages=(("run", 0.1), ("certify", 30.0)))
+    entry = replace(entry, candidate=replace(entry.candidate, forecast=foreseen))
+    run.started = clock.now
+    run.kind.certify = lambda *operands, **how: pytest.fail("there was no time for this")
+    assert not run.attempt(entry)
+    if math.isnan(value):
+        assert run.best is None
+        assert run.attempts[0].outcome == "broke down: its answer is not finite"
+        return
+    assert run.best is not None
+    certificate = run.best[1]
+    assert certificate.bound == certificate.estimate == math.inf
+    assert not certificate.satisfied
+    assert run.attempts[0].outcome == "no time was left to certify it"
+
+
+@pytest.mark.parametrize(("passed", "late"), [(0.5, False), (1.05, False), (1.15, True)])
+def test_a_tenth_more_is_what_the_system_adds_to_a_clock(clock, passed, late):
+    run, _ = attempts(fake("a"), latency=1.0)
+    run.started = clock.now - passed
+    assert run.late is late
+    unlimited, _ = attempts(fake("a"))
+    unlimited.started = clock.now - passed
+    assert not unlimited.late
 
 
 # Without an accuracy.

@@ -30,6 +30,9 @@ def test_every_number_of_a_summary_by_hand():
     assert (found.regret_p95, found.regret_max) == (2.0, 2.0)
     assert found.harmed == 0.5
     assert found.harm_max == 2.0
+    assert found.harmed_at_best == 0.0
+    slow = row(4.0, 2.0, candidates={"a": 3.0, "b": 2.5})
+    assert summarize([rows[0], slow]).harmed_at_best == 0.5  # whatever is chosen
     assert found.speedup == pytest.approx(1.0)
     assert found.overhead_median == pytest.approx(0.1)
     assert found.overhead_p95 == pytest.approx(0.3)

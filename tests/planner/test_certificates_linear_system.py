@@ -331,3 +331,59 @@ def test_a_sharper_bound_on_the_norm_is_looked_for_only_where_it_decides(monkeyp
     assert far.satisfied
     assert sharp.bound < far.bound <= math.sqrt(40) * sharp.bound
     assert len(products) == 1
+
+
+def test_every_term_of_the_bound_by_hand():
+    A = np.array([[2.0, 1.0], [0.0, 0.5]])
+    B, X = np.array([[3.0, 4.0], [0.5, 4.0]]), np.array([[1.0 + 1e-9, -2.0], [1.0, 8.0]])
+    task, norm = Task("linear_system", 2, 2, nrhs=2), float(np.linalg.norm(A))
+    r = np.linalg.norm(B - A @ X, axis=0)
+    b, x, u = np.linalg.norm(B, axis=0), np.linalg.norm(X, axis=0), (1.0 + 0.25 * math.sqrt(2.0)) * 2.0**-53
+    lib = library("scipy")
+    known = Evidence(norm_fro=norm, norm_2=Interval(2.2, 2.1, 2.3))
+    found = certificate.certify(lib, A, B, X, task, known, "backward_error", None, 1.0)
+    scale = 2.1 * x + b
+    rounding = u * (norm / math.sqrt(2.0) * x + b) / scale
+    assert found.bound == pytest.approx(np.max(r / scale + rounding), rel=1e-6)
+    assert found.estimate == pytest.approx(np.max(r / scale), rel=1e-6)
+    # the same, where the residual is exactly zero and rounding is all there is
+    X[0, 0] = 1.0
+    exact = certificate.certify(lib, A, B, X, task, known, "backward_error", None, 1.0)
+    x = np.linalg.norm(X, axis=0)
+    scale = 2.1 * x + b
+    assert exact.estimate == 0.0
+    assert exact.bound == pytest.approx(np.max(u * (norm / math.sqrt(2.0) * x + b) / scale), rel=1e-9)
+    relative = certificate.certify(lib, A, B, X, task, known, "relative_residual", None, 1.0)
+    assert relative.bound == pytest.approx(np.max(u * (norm / math.sqrt(2.0) * x + b) / b), rel=1e-9)
+    unknown = certificate.certify(lib, A, B, X, task, Evidence(), "backward_error", None, 1.0)
+    assert unknown.bound == pytest.approx(u, rel=1e-9)  # relative to ||A||_2 ||x|| + ||b||, whatever that is
+
+
+def test_its_work_by_hand():
+    n = 300
+    for columns, calls in (
+        (1, [("gemv", (n, n), 1.0)]),
+        (5, [("gemm", (n, 5, n), 1.0)]),
+        (80, [("gemm", (n, 16, n), 1.0), ("gemm", (16, 80, n), 2.0)]),
+    ):
+        work = certificate.work(Task("linear_system", n, n, nrhs=columns, target=1e-10), Evidence(), "scipy")
+        assert [(call.kernel, call.dims, call.count) for call in work.calls] == calls
+        assert work.peak_bytes == 8.0 * n * (3 * columns + 2)
+    sharp = certificate.work(Task("linear_system", n, n, target=1e-15), Evidence(), "scipy")
+    assert [call.kernel for call in sharp.calls] == ["gemv", "gemv_t", "gemv"]
+    known = Evidence(norm_2=Interval.exact(1.0))
+    assert len(certificate.work(Task("linear_system", n, n, target=1e-15), known, "scipy").calls) == 1
+
+
+def test_the_confidence_of_the_budget_is_that_of_the_test_vectors(monkeypatch):
+    """Seen in the bound: less confidence, a smaller one, by the quantiles of chi-squared."""
+    rng = np.random.default_rng(11)
+    A, X = rng.standard_normal((30, 30)), rng.standard_normal((30, 100))
+    B = A @ X + 1e-6 * rng.standard_normal((30, 100))
+    bounds = {
+        c: certify(LinearSystem(A, B), X, target=1.0, confidence=c, evidence=Evidence()).bound for c in (0.6, 0.99)
+    }
+    from autonla.primitives import chi_squared
+
+    quantiles = [chi_squared.quantile(16, (1.0 - c) / 100) for c in (0.6, 0.99)]
+    assert bounds[0.99] / bounds[0.6] == pytest.approx(math.sqrt(quantiles[0] / quantiles[1]), rel=1e-3)

@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 
 from autonla.cost_models.price import price
+from autonla.planner.budget import Budget
 from autonla.planner.certify import low_rank as certificate
 from autonla.planner.certify import products
 from autonla.planner.kinds import kind_of
 from autonla.planner.problems import LowRank
 from autonla.primitives.evidence import Evidence
 from autonla.primitives.kernels import library
-from autonla.primitives.low_rank import range_basis
+from autonla.primitives.low_rank import optimality, range_basis
 from autonla.primitives.task import Task
-from tests._support import matrices, spectra, truth
+from tests._support import gallery, matrices, spectra, truth
 from tests._support.backends import BACKENDS
 from tests._support.certifying import certify_factors
 from tests._support.machine import synthetic_profile
@@ -285,6 +286,136 @@ def test_columns_far_from_zero_do_not_hide_the_error(offset):
     error = truth.low_rank_error(centred, U, s, Vh)
     found = certify_factors(LowRank(A, center=True), (U, s, Vh))
     assert 0.9 * error <= found.bound <= 1.5 * error
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("offset", [0.0, 1.0, 1e3, 1e6, 1e9])
+def test_the_rounding_of_the_means_is_in_the_bound(offset, dtype):
+    """Whatever means the algorithm took off, the error is that of exactly centred columns."""
+    rng = np.random.default_rng(31)
+    for i in range(20):
+        m, n = (int(k) for k in rng.integers(3, 40, 2))
+        A = (rng.standard_normal((m, n)) + offset * (1.0 + rng.random(n))).astype(dtype)
+        asked = (None, 1, min(m - 1, n) // 2 + 1)[i % 3]
+        rank = min(m - 1, n) if asked is None else min(asked, min(m - 1, n) - 1)
+        if rank < 1:
+            continue
+        factors = truncated(A - A.mean(axis=0), rank)
+        case = gallery.Case(
+            "low_rank", i, "offset", A, None, "numpy", "solve", Budget(), asked=None if asked is None else rank,
+            center=True,
+        )  # fmt: skip
+        found = certify_factors(LowRank(A, rank=case.asked, center=True), factors)
+        error = gallery.true_error(case, factors, exact="exact up to rounding" in found.method)
+        assert error is None or found.bound >= error.low, (i, A.shape, rank, found)
+        if asked is None and offset <= 1e3 and dtype == "float64":
+            assert found.bound < 1e-10
+
+
+def test_columns_that_do_not_differ_from_their_means_are_not_certified():
+    """A tenth has no exact mean: what is left after centering is rounding, and no answer but zero is right."""
+    refused = 0
+    for m in range(3, 40):
+        A = np.tile(np.arange(1.0, 9.0) / 10.0, (m, 1))
+        factors = truncated(A - A.mean(axis=0), 1)
+        found = certify_factors(LowRank(A, center=True), factors, target=0.5)
+        assert not (found.satisfied and factors[1].any())
+        refused += not found.satisfied
+    assert refused >= 20
+    exact = certify_factors(LowRank(np.ones((9, 4)), center=True), truncated(np.zeros((9, 4)), 1), target=1e-10)
+    assert exact.satisfied
+
+
+# Rounding, where it decides.
+
+
+def test_factors_in_float32_are_compared_as_they_are():
+    """They are orthonormal to float32's rounding only, which enters the excess in its square."""
+    rng, sharp = np.random.default_rng(32), 0
+    for i in range(150):
+        m, n = (int(k) for k in rng.integers(2, 12, 2))
+        k = min(m, n)
+        rank = int(rng.integers(1, k)) if k > 1 else 1
+        A = matrices.with_spectrum(m, n, spectra.step(k, rank, 10.0 ** rng.uniform(-4.0, -0.5)), rng).A
+        A = A.astype(np.float32)
+        U, s, Vh = truncated(A, rank)
+        best = truth.best_rank_error(A, rank)
+        if best < 1e-5:
+            continue
+        excess = truth.low_rank_excess(A, U, s, Vh, rank)
+        values = {"singular_values": np.linalg.svd(A, compute_uv=False)}
+        found = certify_factors(LowRank(A, rank=rank), (U, s, Vh), target=1e-9, by_products=values)
+        assert found.bound >= excess.low, (i, found, excess)
+        sharp += "residuals of the singular vectors" in found.method
+    assert sharp >= 20
+
+
+@pytest.mark.parametrize("backend", ["scipy", "torch"])
+@pytest.mark.parametrize("centred", [False, True])
+def test_no_lower_bound_is_above_the_best_error(backend, centred):
+    """What is left after cancellation is within the rounding that is allowed for, however many values are tiny."""
+    rng, lib = np.random.default_rng(33), library(backend)
+    for i in range(60):
+        n = int(np.exp(rng.uniform(1.2, 5.0)))
+        m, k = int(n * rng.choice([1, 2])), int(rng.integers(1, min(n, 6)))
+        s = np.concatenate([np.ones(k), 10.0 ** -rng.uniform(4.0, 10.0) * np.ones(n - k)])
+        A = matrices.with_spectrum(m, n, s, rng).A
+        mean = None
+        if centred:
+            A = A + rng.uniform(0.0, 3.0) / math.sqrt(m)
+            mean = A.mean(axis=0)
+        exact = A if mean is None else A - mean
+        values = np.linalg.svd(exact, compute_uv=False)
+        best, norm = float(np.linalg.norm(values[k:])), float(np.linalg.norm(values))
+        columns = n if i % 2 else int(rng.integers(k, n + 1))
+        left = np.linalg.svd(exact, full_matrices=False)[0][:, :columns]
+        Q = np.linalg.qr(left + 10.0 ** -rng.uniform(3.0, 16.0) * rng.standard_normal(left.shape))[0]
+        seen = range_basis.Products(lib.asarray(A), lib, None if mean is None else lib.asarray(mean))
+        B = seen.rmatmul(lib.asarray(Q)).T
+        found = optimality.best_rank_k_lower_bound(seen, lib.asarray(Q), B, k, norm, i, 1e-6)
+        rounding = 0.0 if mean is None else 10.0 * products.UNIT * norm * float(np.linalg.norm(A))
+        assert found**2 <= best**2 * (1.0 + 1e-12) + rounding, (i, m, n, k, columns)
+
+
+def test_a_lower_bound_above_the_error_itself_is_none(monkeypatch):
+    """No error is below the best: a bound that says so has failed, and certifies nothing."""
+    rng = np.random.default_rng(34)
+    A = matrices.with_spectrum(30, 20, spectra.exponential(20, 0.5), rng).A
+    factors = truncated(A, 5)
+    best = float(np.linalg.norm(A - (factors[0] * factors[1]) @ factors[2]))
+    assert certify_factors(LowRank(A, rank=5), factors).bound < 1.0
+    for too_much in (1.0 + 1e-9, 1.5):
+        monkeypatch.setattr(certificate, "_best_error_from_below", lambda *a, much=too_much: (much * best, "a lie"))
+        found = certify_factors(LowRank(A, rank=5), factors)
+        assert found.bound == math.inf
+        assert not found.satisfied
+        assert found.estimate <= found.bound
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_background_of_one_number_does_not_hide_the_error(backend, monkeypatch):
+    """Squares of one number, added up, round in one direction: ||A||^2 is off by more than the error is."""
+    rng, lib = np.random.default_rng(35), "numpy" if backend.name == "numpy" else "torch"
+    below = {False: 0, True: 0}
+    for background in (0.7, 0.3, 1.1, 0.123, 1.0 / 3.0):
+        A = np.full((1100, 1000), background)
+        A[:5, :5] += 2e-3 * background * rng.standard_normal((5, 5))
+        rows = np.concatenate([A[:5], math.sqrt(1095.0) * A[5:6]])  # all rows but five are alike
+        left, s, Vh = np.linalg.svd(rows, full_matrices=False)
+        U = np.concatenate([left[:5], np.repeat(left[5:] / math.sqrt(1095.0), 1095, axis=0)])
+        factors: Any = (U[:, :1], s[:1], Vh[:1])
+        E = A - (U[:, :1] * s[:1]) @ Vh[:1]
+        error = math.sqrt(math.fsum((E * E).reshape(-1)) / math.fsum((A * A).reshape(-1)))
+        for careless in (False, True):
+            with monkeypatch.context() as patch:
+                if careless:
+                    patch.setattr(certificate, "_ONE_NUMBER", 0.0)
+                bound = certify_factors(LowRank(backend.asarray(A)), factors, target=0.5, backend=lib).bound
+                below[careless] += bound < (1.0 - 1e-9) * error
+            if not careless:
+                assert bound < 1.01 * error
+    assert below[False] == 0
+    assert below[True] >= 1
 
 
 # Libraries, by-products, confidence.

@@ -14,17 +14,19 @@ import numpy as np
 import pytest
 
 import autonla as nla
-from autonla.planner import attempts, execution, planning
+from autonla.planner import attempts, execution, fast_path, planning
 from autonla.planner.certificate import Certificate
 from autonla.planner.kinds import ProbeStep
 from autonla.planner.kinds.least_squares import UNSEEN, LeastSquaresKind
 from autonla.planner.kinds.linear_system import LinearSystemKind
 from autonla.primitives.algorithm import Breakdown, Outcome
 from autonla.primitives.interval import Interval
+from autonla.primitives.stopping import stop_asked
 from autonla.primitives.work import Work
 from autonla.profiles.errors import BudgetExceeded, CertificationFailed, InfeasibleBudget
-from tests._support import matrices
-from tests._support.fakes import FakeOptions, fake
+from tests._support import matrices, spectra, truth
+from tests._support.fakes import FakeOptions, fake, seconds_of_work
+from tests._support.faults import faulty_kernels
 from tests._support.machine import synthetic_profile
 
 PROFILE = synthetic_profile()
@@ -62,9 +64,19 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     clock = Clock()
-    for module in (attempts, execution, planning):
+    for module in (attempts, execution, fast_path, planning):
         monkeypatch.setattr(module, "time", clock)
     return clock
+
+
+def after(clock: Clock, seconds: float, answer=None):
+    """An algorithm that takes so long, and then does what another one does."""
+
+    def solve(A, b, task, reuse):
+        clock.now += seconds
+        return (answer or lapack)(A, b, task, reuse)
+
+    return solve
 
 
 def lapack(A, b, task, reuse):
@@ -210,7 +222,7 @@ def test_without_a_budget_a_shortcut_far_from_LAPACK_is_not_taken(use):
     np.testing.assert_allclose(solution.value, X, rtol=1e-9)
 
 
-def test_without_an_accuracy_but_a_limit_what_fits_is_taken(use):
+def test_without_an_accuracy_but_a_limit_what_fits_is_taken(use, clock):
     use(fake("quick", off_by(1e-8), seconds=0.1, error=1e-8), SAFE)
     solution = solve(nla.Budget(latency=0.5))
     assert outcomes(solution) == [("quick", "certified")]
@@ -292,6 +304,394 @@ def test_time_spent_on_probes_counts_against_the_latency(use, clock):
     with pytest.raises(InfeasibleBudget, match="nearest"):
         solve(nla.Budget(accuracy=1e-12, latency=1.0))
     assert solve(nla.Budget(accuracy=1e-12, latency=2.0)).record.seconds["probe"] == pytest.approx(0.9)
+
+
+# Forecasts of time that were wrong.
+
+
+BEST_EFFORT: dict[str, Any] = {"on_infeasible": "best_effort"}
+
+
+def test_an_answer_that_comes_late_is_handed_out_as_the_budget_says(use, clock):
+    use(fake("slow", after(clock, 3.0), seconds=0.1))
+    with pytest.raises(
+        BudgetExceeded, match=r"it took 3 s, and 1 s were allowed; the answer has backward_error"
+    ) as caught:
+        solve(nla.Budget(accuracy=1e-12, latency=1.0))
+    assert caught.value.resource == "latency"
+    assert caught.value.plan.chosen.algorithm == "slow"
+    assert [a.outcome for a in caught.value.tried] == ["certified"]
+    late = caught.value.solution
+    for solution in (late, solve(nla.Budget(accuracy=1e-12, latency=1.0, **BEST_EFFORT))):
+        assert solution.status == "best_effort"
+        assert solution.certificate.satisfied  # what it promises of the answer holds all the same
+        np.testing.assert_allclose(solution.value, X, rtol=1e-9)
+        assert solution.record.seconds["total"] == pytest.approx(3.0)
+        assert "it took 3 s, and 1 s were allowed" in solution.explain()
+    assert solve(nla.Budget(accuracy=1e-12, latency=2.9)).status == "certified"  # what the system adds is no failure
+    assert solve(nla.Budget(accuracy=1e-12)).status == "certified"
+
+
+def test_what_runs_at_once_may_come_late_as_well(use, clock, monkeypatch):
+    monkeypatch.setattr(planning, "machine_of", lambda profile: planning.Machine(PROFILE, "synthetic"))
+    monkeypatch.setattr(fast_path, "machine_of", planning.machine_of)
+    use(fake("slow", after(clock, 3.0), seconds=0.1))
+    with pytest.raises(BudgetExceeded, match="it took 3 s, and 1 s were allowed") as caught:
+        nla.solve(PROBLEM, nla.Budget(accuracy=1e-12, latency=1.0), rng=0)
+    assert caught.value.plan.chosen.algorithm == "slow"
+    assert caught.value.solution.certificate.satisfied
+    solution = nla.solve(PROBLEM, nla.Budget(accuracy=1e-12, latency=1.0, **BEST_EFFORT), rng=0)
+    assert (solution.status, solution.certificate.satisfied) == ("best_effort", True)
+    assert nla.solve(PROBLEM, nla.Budget(accuracy=1e-12, latency=2.9), rng=0).status == "certified"
+
+
+def test_after_an_attempt_that_took_all_the_time_nothing_is_started(use, clock):
+    ran = []
+
+    def record(A, b, task, reuse):
+        ran.append("next")
+        return lapack(A, b, task, reuse)
+
+    use(fake("first", after(clock, 3.0, off_by(1e-6)), seconds=0.1), fake("next", record, seconds=0.2, safe=True))
+    with pytest.raises(BudgetExceeded, match=r"at most [45]\.\de-07 and is attached") as caught:
+        solve(nla.Budget(accuracy=1e-12, latency=1.0))
+    assert caught.value.solution.status == "best_effort"
+    assert not caught.value.solution.certificate.satisfied
+    solution = solve(nla.Budget(accuracy=1e-12, latency=1.0, **BEST_EFFORT))
+    assert solution.status == "best_effort"
+    np.testing.assert_array_equal(solution.value, np.linalg.solve(A, B) * (1.0 + 1e-6))
+    assert ran == []
+
+
+@pytest.mark.parametrize("how", ["raise", "best_effort"])
+def test_no_answer_in_time(use, clock, how):
+    use(fake("first", after(clock, 3.0, breaks_down), seconds=0.1), SAFE)
+    with pytest.raises(BudgetExceeded, match="no answer in time: it took 3 s, and 2 s were allowed") as caught:
+        solve(nla.Budget(accuracy=1e-12, latency=2.0, on_infeasible=how))
+    assert caught.value.resource == "latency"
+    assert caught.value.solution is None
+    assert [a.label for a in caught.value.tried] == ["first[numpy float64]"]
+
+
+def test_no_time_is_left_when_the_plan_is_made(use, clock, monkeypatch):
+    """Planning itself took longer than it may: nothing is started, or the answer is known to be late."""
+    ran = []
+
+    def record(A, b, task, reuse):
+        ran.append("first")
+        return lapack(A, b, task, reuse)
+
+    use(fake("first", record, seconds=0.1))
+    original = planning._choose
+
+    def slow(*asked):
+        clock.now += 5.0
+        return original(*asked)
+
+    monkeypatch.setattr(planning, "_choose", slow)
+    with pytest.raises(BudgetExceeded, match="no answer in time") as caught:
+        solve(nla.Budget(accuracy=1e-12, latency=1.0))
+    assert caught.value.plan.chosen.algorithm == "first"
+    assert ran == []
+    solution = solve(nla.Budget(accuracy=1e-12, latency=1.0, **BEST_EFFORT))
+    assert (solution.status, solution.certificate.satisfied) == ("best_effort", True)
+    assert ran == ["first"]
+
+
+def test_a_certificate_is_not_begun_where_it_would_take_long(use, clock, monkeypatch):
+    """An answer comes after 100 s of 1 s, and its certificate would take 200 s more."""
+    certify, certified = LinearSystemKind.certify, []
+
+    def counting(self, *operands, **how):
+        certified.append(1)
+        return certify(self, *operands, **how)
+
+    monkeypatch.setattr(LinearSystemKind, "certify", counting)
+    monkeypatch.setattr(LinearSystemKind, "certify_work", lambda self, *how: Work((seconds_of_work(20.0),)))
+    use(fake("slow", after(clock, 100.0), seconds=10.0))
+    with pytest.raises(BudgetExceeded, match="at most inf") as caught:
+        solve(nla.Budget(accuracy=1e-12, latency=60.0))
+    solution = solve(nla.Budget(accuracy=1e-12, latency=60.0, **BEST_EFFORT))
+    assert certified == []
+    for answer in (caught.value.solution, solution):
+        assert answer.status == "best_effort"
+        assert answer.certificate.bound == math.inf
+        assert answer.certificate.method == "no time was left to certify it"
+        np.testing.assert_allclose(answer.value, X, rtol=1e-9)
+        assert "no time was left to certify it" in answer.explain()
+    assert solve(nla.Budget(accuracy=1e-12, latency=1e4)).status == "certified"
+    assert certified == [1]
+
+
+def test_an_answer_with_a_certificate_goes_before_one_without(use, clock, monkeypatch):
+    monkeypatch.setattr(LinearSystemKind, "certify_work", lambda self, *how: Work((seconds_of_work(1.0),)))
+    use(
+        fake("first", after(clock, 1.0, off_by(1e-6)), seconds=1.0),
+        fake("second", after(clock, 100.0), seconds=2.0),
+    )
+    monkeypatch.setattr(attempts, "_SHORT", 0.0)
+    monkeypatch.setattr(attempts, "_WORTH_WAITING", 0.0)
+    solution = solve(nla.Budget(accuracy=1e-12, latency=10.0, **BEST_EFFORT))
+    assert [a.outcome for a in solution.record.attempts][1] == "no time was left to certify it"
+    np.testing.assert_array_equal(solution.value, np.linalg.solve(A, B) * (1.0 + 1e-6))
+
+
+def test_time_spent_before_the_plan_is_gone(use, clock, monkeypatch):
+    """What was tried at once and failed has taken from the latency; the plan knows."""
+    monkeypatch.setattr(planning, "machine_of", lambda profile: planning.Machine(PROFILE, "synthetic"))
+    monkeypatch.setattr(fast_path, "machine_of", planning.machine_of)
+    use(fake("first", after(clock, 0.8, breaks_down), seconds=0.1), fake("next", lapack, seconds=0.5, safe=True))
+    with pytest.raises(InfeasibleBudget, match="200 ms are left"):
+        nla.solve(PROBLEM, nla.Budget(accuracy=1e-12, latency=1.0), rng=0)
+    assert nla.solve(PROBLEM, nla.Budget(accuracy=1e-12, latency=2.0), rng=0).status == "certified"
+
+
+def test_a_plan_that_runs_again_keeps_the_time_too(use, clock):
+    use(fake("slow", after(clock, 3.0), seconds=0.1), fake("other", lapack, seconds=0.2))
+    plan = nla.plan(PROBLEM, nla.Budget(accuracy=1e-12, latency=1.0), rng=0, profile=PROFILE)
+    with pytest.raises(BudgetExceeded, match="it took 3 s"):
+        plan.run()
+    named = plan.run(candidate="slow[numpy float64]")  # asked for by name: it is run as it is
+    assert (named.status, named.certificate.satisfied) == ("best_effort", True)
+
+
+def test_what_a_plan_ran_in_vain_is_not_run_twice(use):
+    ran = []
+
+    def wrong(A, b, task, reuse):
+        ran.append("wrong")
+        return off_by(1e-6)(A, b, task, reuse)
+
+    use(fake("wrong", wrong, seconds=0.1), SAFE)
+    plan = nla.plan(PROBLEM, TIGHT, rng=0, profile=PROFILE)
+    (first, why), second = outcomes(plan.run())
+    assert (first, second) == ("wrong", ("safe", "certified"))
+    assert why.startswith("its certificate allows only ")
+    assert ran == ["wrong"]
+
+
+def test_a_plan_of_best_effort_does_not_promise_more_when_it_is_run(use):
+    use(fake("quick", lapack, seconds=5.0))
+    plan = nla.plan(PROBLEM, nla.Budget(accuracy=1e-12, latency=0.01, **BEST_EFFORT), rng=0, profile=PROFILE)
+    assert plan.run().status == "best_effort"
+
+
+# Iterations whose number nobody knows beforehand.
+
+
+@pytest.mark.parametrize("how", ["raise", "best_effort"])
+@pytest.mark.parametrize("name", ["spir", "mixed_lu", "block_krylov", "block_krylov, rank", "randomized_svd"])
+def test_what_iterates_stops_when_the_time_is_over(clock, name, how):
+    """Each product takes a second, where a millisecond was forecast: what there is after a few of them counts."""
+    rng = np.random.default_rng(0)
+    falling = [matrices.with_spectrum(240, 200, ratio ** np.arange(200.0), rng).A for ratio in (0.95, 0.97, 0.982)]
+    G = matrices.with_spectrum(60, 60, spectra.geometric(60, 3e4), rng).A
+    problem, accuracy, latency = {
+        "spir": (tall(), 1e-12, 6.0),
+        "mixed_lu": (nla.LinearSystem(G, G @ rng.standard_normal(60)), 1e-15, 1.0),
+        "block_krylov": (nla.LowRank(falling[0]), 0.2, 3.0),
+        "block_krylov, rank": (nla.LowRank(falling[1], rank=20), 1e-3, 8.0),
+        "randomized_svd": (nla.LowRank(falling[2]), 0.3, 1.0),
+    }[name]
+    budget = nla.Budget(accuracy=accuracy, latency=latency, on_infeasible=how)
+    plan = nla.plan(problem, budget, rng=0, profile=PROFILE, rigor="estimate")
+    name = name.partition(",")[0]
+    chosen = next(c for c in plan.candidates if c.algorithm == name and c.forecast)
+    entries = [e for e in plan._entries if e.candidate.label == chosen.label]
+    plan = replace(plan, chosen=replace(chosen, feasible=True, reason=""))
+
+    def second() -> None:
+        clock.now += 1.0
+
+    with faulty_kernels() as faults:
+        faults.each = {"matmul": second, "rmatmul": second}
+        free = execution.execute(
+            replace(plan, budget=nla.Budget(accuracy=accuracy, on_infeasible="best_effort")), entries, PROFILE
+        )
+        if how == "raise":
+            with pytest.raises(BudgetExceeded) as caught:
+                execution.execute(plan, entries, PROFILE)
+            solution = caught.value.solution
+        else:
+            solution = execution.execute(plan, entries, PROFILE)
+    assert solution is not None
+    assert solution.status == "best_effort"
+    (attempt,) = solution.record.attempts
+    assert attempt.outcome.startswith("stopped when its time was over; ")
+    assert solution.record.seconds["run"] < 0.8 * free.record.seconds["run"]
+    assert math.isfinite(solution.certificate.bound)
+    assert solution.certificate.bound > free.certificate.bound
+    assert not stop_asked()
+
+
+def test_what_has_nothing_yet_says_so_when_it_is_stopped(clock):
+    rng = np.random.default_rng(0)
+    problem = nla.LowRank(matrices.with_spectrum(240, 200, 0.97 ** np.arange(200.0), rng).A, rank=5)
+    budget = nla.Budget(accuracy=1e-6, latency=5.0)
+    plan = nla.plan(problem, budget, rng=0, profile=PROFILE, rigor="estimate")
+    lanczos = [e for e in plan._entries if e.algorithm.name == "lanczos"]
+    assert len(lanczos) == 2
+
+    def second() -> None:
+        clock.now += 1.0
+
+    for entry in lanczos:
+        with faulty_kernels() as faults:
+            faults.each = {"matmul": second}
+            with pytest.raises(BudgetExceeded, match=r"stopped after \d+ products, before any triplet") as caught:
+                execution.execute(replace(plan, chosen=entry.candidate), lanczos, PROFILE)
+        assert caught.value.resource == "latency"
+        assert caught.value.solution is None
+        assert clock.now < 100.0 + 2 * 9.0
+
+
+def tall() -> nla.LeastSquares:
+    rng = np.random.default_rng(0)
+    A = matrices.with_spectrum(3000, 30, spectra.geometric(30, 1e6), rng).A
+    return nla.LeastSquares(A, A @ rng.standard_normal(30) + rng.standard_normal(3000))
+
+
+# Memory that runs out.
+
+
+def test_where_memory_ran_out_what_needs_less_comes_first(use):
+    none = runs_out(MemoryError("Unable to allocate 1 GiB"))
+    use(
+        fake("first", none, seconds=0.1, peak_bytes=1e8),
+        fake("larger", lapack, seconds=0.2, peak_bytes=1e9),
+        fake("leaner", lapack, seconds=0.3, peak_bytes=1e6),
+    )
+    assert outcomes(solve()) == [("first", "ran out of memory: Unable to allocate 1 GiB"), ("leaner", "certified")]
+    use(fake("first", none, seconds=0.1, peak_bytes=1e8), fake("larger", lapack, seconds=0.2, peak_bytes=1e9))
+    assert outcomes(solve())[-1] == ("larger", "certified")  # where nothing else is left
+
+
+def test_memory_that_runs_out_at_once_is_planned_around(use, monkeypatch):
+    monkeypatch.setattr(planning, "machine_of", lambda profile: planning.Machine(PROFILE, "synthetic"))
+    monkeypatch.setattr(fast_path, "machine_of", planning.machine_of)
+    none = runs_out(RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."))
+    use(fake("first", none, seconds=0.1, peak_bytes=1e8), fake("leaner", lapack, seconds=0.3, peak_bytes=1e6))
+    solution = nla.solve(PROBLEM, TIGHT, rng=0)
+    assert solution.status == "certified"
+    assert [name for name, _ in outcomes(solution)] == ["first", "leaner"]
+    use(fake("first", none, seconds=0.1), fake("other", none, seconds=0.2))
+    with pytest.raises(BudgetExceeded, match="memory ran out: first") as caught:
+        nla.solve(PROBLEM, TIGHT, rng=0)
+    assert caught.value.resource == "memory"
+    assert caught.value.plan.chosen.algorithm == "other"
+    assert len(caught.value.tried) == 2
+
+
+def test_memory_that_runs_out_in_the_certificate(use, monkeypatch):
+    """The answer that it would have been of is no use; the next one's certificate may need less."""
+    certify, calls = LinearSystemKind.certify, []
+
+    def fails_once(self, *operands, **how):
+        calls.append(1)
+        if len(calls) == 1:
+            raise MemoryError("Unable to allocate 240 B")
+        return certify(self, *operands, **how)
+
+    monkeypatch.setattr(LinearSystemKind, "certify", fails_once)
+    use(fake("first", lapack, seconds=0.1), fake("other", lapack, seconds=0.2))
+    assert outcomes(solve()) == [("first", "ran out of memory: Unable to allocate 240 B"), ("other", "certified")]
+
+
+# Never worse than what was computed on the way.
+
+
+def test_an_answer_is_scaled_back_by_what_it_was_computed_with(monkeypatch):
+    """A row that a glance overlooks: at once A is taken as it is, then it is scaled. The first answer is the best."""
+    monkeypatch.setattr(planning, "machine_of", lambda profile: planning.Machine(PROFILE, "synthetic"))
+    monkeypatch.setattr(fast_path, "machine_of", planning.machine_of)
+    rng = np.random.default_rng(0)
+    G, b = rng.standard_normal((200, 200)), rng.standard_normal(200)
+    G[3] *= 1e70
+    certify, bounds = LinearSystemKind.certify, iter([1e-15, 1e-14, 1e-14, 1e-14, 1e-14])
+
+    def told(self, *operands, **how):
+        return replace(certify(self, *operands, **how), bound=next(bounds), satisfied=False)
+
+    monkeypatch.setattr(LinearSystemKind, "certify", told)
+    solution = nla.solve(nla.LinearSystem(G, b), nla.Budget(accuracy=1e-17, **BEST_EFFORT), rng=0)
+    assert solution.certificate.bound == 1e-15
+    assert any("computed with A * 2^" in note for note in solution.plan.notes)
+    assert truth.backward_error(G, solution.value, b).high < 1e-13
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_happens_on_the_way_the_best_answer_comes_back(use, clock, seed):
+    """Answers of all sorts, breakdowns, no memory, NaN and time that runs out, in any order, within any limits."""
+    rng = np.random.default_rng(seed)
+    computed = []
+
+    def told(what, seconds):
+        def solve(A_, b, task, reuse):
+            clock.now += seconds
+            if what == "breaks down":
+                raise Breakdown("a pivot is zero")
+            if what == "no memory":
+                raise MemoryError
+            if what == "no convergence":
+                raise np.linalg.LinAlgError("it did not converge")
+            value = np.linalg.solve(A_, b) * (1.0 + what)
+            if np.isfinite(value).all():
+                computed.append(value)
+            return value
+
+        return solve
+
+    kinds = ["breaks down", "no memory", "no convergence", math.nan, 1e-3, 1e-5, 1e-7, 1e-9, 1e-9, 0.0]
+    algorithms = [
+        fake(
+            f"a{i}",
+            told(kinds[rng.integers(len(kinds))], 10.0 ** rng.uniform(-2.0, 1.0)),
+            seconds=10.0 ** rng.uniform(-2.0, 0.0),
+            peak_bytes=10.0 ** rng.uniform(3.0, 8.0),
+            error=10.0 ** rng.uniform(-15.0, -12.0),
+            safe=bool(rng.random() < 0.3),
+        )
+        for i in range(6)
+    ]
+    use(*algorithms)
+    budget = nla.Budget(
+        accuracy=rng.choice([1e-6, 1e-8, 1e-12]),
+        latency=rng.choice([None, 4.0, 40.0]),  # type: ignore[arg-type]
+        memory=rng.choice([None, 3e7, 3e8]),  # type: ignore[arg-type]
+        on_infeasible=str(rng.choice(["raise", "best_effort"])),
+    )
+    try:
+        solution = solve(budget)
+    except InfeasibleBudget:
+        return
+    except (CertificationFailed, BudgetExceeded) as error:
+        solution, tried = error.solution, error.tried
+        assert budget.on_infeasible == "raise" or solution is None
+        assert solution is None or solution.status == "best_effort"
+    else:
+        tried = solution.record.attempts
+    labels = [a.label for a in tried]
+    assert len(set(labels)) == len(labels)
+    if solution is None:
+        assert computed == []
+        return
+    errors = [truth.backward_error(A, value, B) for value in computed]
+    mine = truth.backward_error(A, solution.value, B)
+    assert mine.low <= min(e.high for e in errors), (mine, errors)
+    bounds = [a.bound for a in tried if a.bound is not None and math.isfinite(a.bound)]
+    assert solution.certificate.bound == min(bounds)
+    assert mine.low <= solution.certificate.bound
+    took = solution.record.seconds["total"]
+    in_time = budget.latency is None or took <= 1.1 * budget.latency
+    if solution.status == "certified":
+        assert solution.certificate.satisfied
+        assert in_time
+    elif in_time and solution.plan.chosen.feasible:
+        assert not solution.certificate.satisfied
+    # Every attempt is in the record, and all but the middle ones of many in the text.
+    assert set(labels) <= {c.label for c in solution.plan.candidates}
+    if len(labels) <= 4 and (len(labels) > 1 or solution.status != "certified"):
+        assert all(f"Tried     {label}" in solution.explain() for label in labels)
 
 
 def test_an_energy_limit_holds_for_the_fallback(use):
@@ -503,7 +903,7 @@ def test_what_was_thought_as_likely_to_fail_comes_after_what_was_not():
         return SimpleNamespace(candidate=candidate)
 
     quick, sure, last = entry("quick", 0.3), entry("sure", 0.01), entry("last", 0.9)
-    run: Any = SimpleNamespace(failed=[entry("first", 0.2)], may_follow=lambda e: e is not last)
+    run: Any = SimpleNamespace(failed=[entry("first", 0.2)], may_follow=lambda e: e is not last, out_of_memory=False)
     assert execution._next(run, [quick, sure, last]) is sure
     assert execution._next(run, [quick, last]) is quick
     assert execution._next(run, [last]) is None

@@ -25,7 +25,7 @@ A, X = RNG.standard_normal((40, 40)), RNG.standard_normal(40)
 PROBLEM = nla.LinearSystem(A, A @ X)
 BUDGET = nla.Budget(accuracy=1e-12)
 FEATURES = {
-    "version", "profile", "kind", "algorithm", "backend", "dtype", "label", "m", "n", "nrhs", "rank", "order",
+    "crc32", "version", "profile", "kind", "algorithm", "backend", "dtype", "label", "m", "n", "nrhs", "rank", "order",
     "forecast_run", "forecast_certify", "run", "certify", "forecast_bytes", "peak_bytes", "first",
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import autonla as nla
+from autonla.planner.plan_document import sealed
 from autonla.planner.plans import Plan
 from autonla.profiles.errors import PlanError
 from tests._support import matrices, spectra
@@ -247,7 +248,9 @@ def test_running_a_plan_changes_neither_it_nor_later_runs():
 
 
 def tampered(plan: Plan, *path, value=None, remove=False) -> str:
+    """The text of a plan that was written so, with a right checksum."""
     document = json.loads(plan.to_json())
+    del document["checksum"]
     place = document
     for key in path[:-1]:
         place = place[key]
@@ -255,7 +258,7 @@ def tampered(plan: Plan, *path, value=None, remove=False) -> str:
         del place[path[-1]]
     else:
         place[path[-1]] = value
-    return json.dumps(document)
+    return sealed(document)
 
 
 @pytest.fixture(scope="module")
@@ -316,10 +319,10 @@ def test_missing_parts_are_named(plan, key):
 
 
 def test_an_algorithm_that_this_version_does_not_have(plan):
-    label = plan.chosen.label
-    text = plan.to_json().replace(json.dumps(label), json.dumps("future_algorithm[scipy float64]"))
+    document = json.loads(plan.to_json().replace(json.dumps(plan.chosen.label), '"future_algorithm[scipy float64]"'))
+    del document["checksum"]
     with pytest.raises(PlanError, match="future_algorithm"):
-        Plan.from_json(text).run(least_squares())
+        Plan.from_json(sealed(document)).run(least_squares())
 
 
 def test_a_plan_that_is_far_too_long(plan):

@@ -45,6 +45,20 @@ REFUSED = [
     (lambda: LowRank(TALL, rank=2.0), "rank"),  # pyright: ignore[reportArgumentType]
     (lambda: LowRank(TALL, rank=True), "rank"),
     (lambda: LowRank(TALL, center="yes"), "center"),  # pyright: ignore[reportArgumentType]
+    (lambda: LowRank(TALL, rank=np.array([2])), "rank"),  # pyright: ignore[reportArgumentType]
+    (lambda: LowRank(TALL, rank=np.arange(2)), "rank"),  # pyright: ignore[reportArgumentType]
+    (lambda: LowRank(TALL, center=np.ones(2)), "center"),  # pyright: ignore[reportArgumentType]
+    (lambda: LowRank(TALL, center=1), "center"),  # pyright: ignore[reportArgumentType]
+    (lambda: LinearSystem(A3, b3, assume=np.array(["spd", "upper"])), "assume"),  # pyright: ignore[reportArgumentType]
+    (lambda: LinearSystem(A3, b3, assume=True), "assume"),  # pyright: ignore[reportArgumentType]
+    (lambda: LinearSystem(A3, b3, metric=None), "metric"),  # pyright: ignore[reportArgumentType]
+    (lambda: LinearSystem(A3, b3, metric=np.ones(2)), "metric"),  # pyright: ignore[reportArgumentType]
+    (lambda: LeastSquares(TALL, np.ones(5), ridge=10**400), "ridge"),
+    (lambda: LeastSquares(TALL, np.ones(5), ridge=np.ones(2)), "ridge"),  # pyright: ignore[reportArgumentType]
+    (lambda: LeastSquares(TALL, np.ones(5), ridge=1j), "ridge"),  # pyright: ignore[reportArgumentType]
+    (lambda: MatrixFunction(A3, np.ones(3)), "f"),  # pyright: ignore[reportArgumentType]
+    (lambda: MatrixFunction(A3, "exp", apply_to=torch.ones(3, dtype=torch.float64)), "apply_to is a torch array"),
+    (lambda: Product(A3, torch.ones(3, 3, dtype=torch.float64)), "B is a torch array"),
     (lambda: Eigenpairs(A3, 0), "k"),
     (lambda: Eigenpairs(A3, 2, which="XX"), "which"),
     (lambda: Product(TALL, TALL), "rows"),
@@ -68,8 +82,9 @@ def test_refusals_name_the_argument(make, word):
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128", "longdouble", "object"])
 def test_dtypes_that_nothing_computes_with(dtype):
-    with pytest.raises(UnsupportedDtype, match="A has dtype"):
+    with pytest.raises(UnsupportedDtype, match=f"A has dtype {dtype}") as caught:
         LowRank(np.ones((3, 3)).astype(dtype))
+    assert caught.value.found == dtype  # long double too, whatever its length here
 
 
 @pytest.mark.parametrize(

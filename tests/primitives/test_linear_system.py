@@ -42,6 +42,7 @@ def _matrix(structure: str, n: int = N, cond: float = 1e3) -> np.ndarray:
 STRUCTURE = {
     "diagonal": "diagonal", "triangular": "upper", "banded": "banded", "cholesky": "spd", "mixed_cholesky": "spd",
     "ldlt": "indefinite", "mixed_lu": "general", "lu": "general", "qr": "general",
+    "refined_lu": "general",
 }  # fmt: skip
 
 
@@ -49,8 +50,9 @@ def _task(name: str, **changes) -> Task:
     structure = STRUCTURE[name]
     n = changes.get("n", N)
     task = Task(
-        "linear_system", n, n, structure=structure, bandwidth=(3, 5) if structure == "banded" else None, target=1e-13
-    )
+        "linear_system", n, n, structure=structure, bandwidth=(3, 5) if structure == "banded" else None, target=1e-13,
+        metric="forward_error" if name == "refined_lu" else "",
+    )  # fmt: skip
     return dataclasses.replace(task, **(changes | {"m": n}))
 
 
@@ -139,8 +141,48 @@ def test_refusals_are_sentences(algorithm):
     assert "not square" in str(algorithm.applies(rectangular, Evidence(), settings))
     general = dataclasses.replace(_task(algorithm.name), structure="general", bandwidth=None)
     reason = algorithm.applies(general, Evidence(), settings)
-    assert (reason is None) == (algorithm.name in ("lu", "mixed_lu", "qr"))
+    assert (reason is None) == (algorithm.name in ("lu", "mixed_lu", "qr", "refined_lu"))
     assert reason is None or "not known to be" in reason
+
+
+@pytest.mark.parametrize("backend", ["scipy", "torch"])
+@pytest.mark.parametrize("nrhs", [1, 3])
+def test_corrections_in_twice_the_precision_give_every_digit(backend, nrhs):
+    """Of an x* in few bits, so that b = A x* is exact: A too, rounded to 20 bits."""
+    algorithm, rng = BY_NAME["refined_lu"], _rng(3)
+    for cond, corrections in ((1e2, 1), (1e6, 2), (1e11, 4), (1e14, 8)):
+        A = np.round(_matrix("general", 60, cond) * 2.0**26) / 2.0**26
+        x_true = rng.integers(-1000, 1000, (60, nrhs)).astype(float)
+        b = A @ x_true
+        assert (b == (A.astype(np.longdouble) @ x_true.astype(np.longdouble)).astype(float)).all()
+        reached = np.linalg.cond(A)
+        task = _task("refined_lu", n=60, nrhs=nrhs)
+        evidence = Evidence(condition=Interval.around(reached, 2.0))
+        settings = next(s for s in algorithm.options(task, evidence) if s.backend == backend)
+        outcome = algorithm.solve(A, b, task, settings, evidence, {})
+        error = np.linalg.norm(np.asarray(outcome.value) - x_true, axis=0) / np.linalg.norm(x_true, axis=0)
+        assert error.max() <= 2.0**-52, cond
+        assert 1 <= float(outcome.details["corrections"]) <= corrections
+        plain = BY_NAME["lu"].solve(A, b, task, settings, evidence, {}).value
+        assert np.linalg.norm(np.asarray(plain) - x_true) > 10 * np.linalg.norm(np.asarray(outcome.value) - x_true)
+        # the factor of LU serves, and so does its own
+        for kept in (BY_NAME["lu"].solve(A, b, task, settings, evidence, {}).by_products, outcome.by_products):
+            again = algorithm.solve(A, b, task, settings, evidence, kept)
+            np.testing.assert_array_equal(np.asarray(again.value), np.asarray(outcome.value))
+
+
+def test_corrections_that_do_not_shrink_are_a_breakdown():
+    algorithm, task = BY_NAME["refined_lu"], _task("refined_lu")
+    A = _matrix("general", N, 1e19)
+    settings = next(iter(algorithm.options(task, Evidence())))
+    with pytest.raises(Breakdown, match="do not shrink"):
+        algorithm.solve(A, _rng(1).standard_normal(N), task, settings, Evidence(), {})
+    known = Evidence(condition=Interval(1e18, 1e17, np.inf))
+    assert "would not converge" in str(algorithm.applies(task, known, settings))
+    plain = dataclasses.replace(task, metric="")
+    assert "forward error" in str(algorithm.applies(plain, Evidence(), settings))
+    device = dataclasses.replace(task, library="cupy", device="cuda:0")
+    assert "CPU" in str(algorithm.applies(device, Evidence(), settings))
 
 
 def test_refinement_is_refused_where_the_condition_forbids_it():

@@ -7,15 +7,18 @@ sketch shows that it can be missed.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
+import scipy.fft
 import scipy.sparse.linalg
 import torch
-from scipy.stats import chi2, kstest
+from scipy.stats import binom, chi2, kstest, norm
+from threadpoolctl import threadpool_limits
 
 from autonla.primitives.sketches import (
     SKETCH_KINDS,
@@ -497,3 +500,264 @@ def test_the_transform_needs_its_permutation():
         S = Unpermuted(200, 4096, seed, DOUBLE)
         np.testing.assert_allclose(S.apply(np.eye(4096, 3)), S.columns(0, 3), atol=1e-13)
         assert condition(S, 100) > CONDITION_BAR
+
+
+# -- the operators by their stated rules, from a generator written down once more --------------------------------------
+
+
+def philox_by_hand(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, ...]:
+    """Philox 4x32 with 10 rounds in plain integers (Salmon, Moraes, Dror, Shaw, SC 2011)."""
+    c, k = list(counter), list(key)
+    for _ in range(10):
+        high0, low0 = divmod(0xD2511F53 * c[0], 1 << 32)
+        high1, low1 = divmod(0xCD9E8D57 * c[2], 1 << 32)
+        c = [high1 ^ c[1] ^ k[0], low1, high0 ^ c[3] ^ k[1], low0]
+        k = [(k[0] + 0x9E3779B9) % (1 << 32), (k[1] + 0xBB67AE85) % (1 << 32)]
+    return tuple(c)
+
+
+def word(seed: int, item: int, lane: int, stream: int) -> int:
+    counter = item % (1 << 32), item >> 32, lane // 4, stream
+    return philox_by_hand(counter, (seed % (1 << 32), seed >> 32))[lane % 4]
+
+
+@pytest.mark.parametrize(("counter", "key", "expected"), KNOWN_ANSWERS)
+def test_the_generator_by_hand_has_the_known_answers(counter, key, expected):
+    assert " ".join(f"{w:08x}" for w in philox_by_hand(counter, key)) == expected
+
+
+@pytest.mark.parametrize("seed", [0, 12345, (7 << 32) + 11, (1 << 64) - 1])
+@pytest.mark.parametrize(("l", "nonzeros"), [(24, 8), (29, 8), (5, 3)])
+def test_sparse_signs_are_those_of_the_generator(seed, l, nonzeros):
+    S = SparseSignSketch(l, 1 << 40, seed, DOUBLE, nonzeros)
+    for start in (0, 17, (1 << 32) - 1, (1 << 39) + 3):
+        rows, signs = S.nonzero_entries(start, start + 2)
+        for j, k in product(range(2), range(nonzeros)):
+            bits = word(seed, start + j, k, philox.STREAM_SPARSE_SIGN)
+            first, last = k * l // nonzeros, (k + 1) * l // nonzeros
+            assert rows[k, j] == first + ((bits >> 1) * (last - first) >> 31)
+            assert signs[k, j] == (-1 if bits & 1 else 1)
+
+
+@pytest.mark.parametrize("seed", [0, (7 << 32) + 11])
+def test_gaussian_entries_are_those_of_the_generator(seed):
+    l, m = 9, 1 << 34
+    S = make_sketch("gaussian", l, m, seed)
+    for start in (0, 5, (1 << 33) + 1):
+        block = S.columns(start, start + 2) * math.sqrt(l)
+        for i, j in product(range(0, l - 1, 2), range(2)):
+            u, v = (word(seed, start + j, i + side, philox.STREAM_GAUSSIAN) for side in (0, 1))
+            radius = math.sqrt(-2.0 * math.log((u + 0.5) / 2.0**32))
+            pair = radius * math.cos(2 * math.pi * v / 2.0**32), radius * math.sin(2 * math.pi * v / 2.0**32)
+            np.testing.assert_allclose(block[i : i + 2, j], pair, atol=3e-6)
+
+
+@pytest.mark.parametrize("seed", [0, (7 << 32) + 11])
+def test_the_transform_permutes_signs_and_selects_by_the_generator(seed):
+    l, m = 7, 40
+    S = TrigonometricSketch(l, m, seed, DOUBLE)
+    order, signs = S.permutation()
+    keys = [(word(seed, i, 0, philox.STREAM_TRIGONOMETRIC) << 32) | word(seed, i, 1, philox.STREAM_TRIGONOMETRIC)
+            for i in range(m)]  # fmt: skip
+    assert list(order) == sorted(range(m), key=keys.__getitem__)
+    assert list(signs) == [1 - 2 * (word(seed, i, 2, philox.STREAM_TRIGONOMETRIC) & 1) for i in range(m)]
+    keys = [(word(seed, i, 0, philox.STREAM_RESTRICTION) << 32) | word(seed, i, 1, philox.STREAM_RESTRICTION)
+            for i in range(m)]  # fmt: skip
+    assert list(S.frequencies()) == sorted(sorted(range(m), key=keys.__getitem__)[:l])
+
+
+# -- distributions ----------------------------------------------------------------------------------------------------
+
+
+def moments_are_normal(z: np.ndarray) -> bool:
+    """Moments 1 to 4, and how many are beyond 3 and beyond 4, each within 6 of its standard errors."""
+    n = z.size
+    stated = ((z, 0.0, 1.0), (z**2, 1.0, 2.0), (z**3, 0.0, 15.0), (z**4, 3.0, 96.0))
+    moments = all(abs(x.mean() - mean) < 6.0 * math.sqrt(variance / n) for x, mean, variance in stated)
+    tails = ((np.abs(z) > far, 2.0 * norm.sf(far)) for far in (3.0, 4.0))
+    return moments and all(abs(x.mean() - p) < 6.0 * math.sqrt(p / n) for x, p in tails)
+
+
+@pytest.mark.statistical
+def test_moments_and_tails_of_normal_numbers():
+    for seed in range(3):
+        z = philox.normals(seed, 0, 1_000_000)
+        assert moments_are_normal(z)
+        assert not moments_are_normal(1.005 * z)
+        assert not moments_are_normal(z[np.abs(z) < 3.5])
+        assert not moments_are_normal(np.abs(z))
+    uniform_sum = sum(uniform(seed, 1_000_000) for seed in range(12)) - 6.0  # normal but for its tails
+    assert not moments_are_normal(np.asarray(uniform_sum))
+
+
+UNIT_VECTORS = {
+    "one entry": np.eye(300)[:, 7],
+    "two entries": (np.eye(300)[:, 3] + np.eye(300)[:, 4]) / math.sqrt(2.0),
+    "flat": np.ones(300) / math.sqrt(300.0),
+    "graded": np.logspace(0, -6, 300) / np.linalg.norm(np.logspace(0, -6, 300)),
+}
+SEEDS = range(600)
+
+
+def squared_lengths(kind: str, l: int, x: np.ndarray) -> np.ndarray:
+    """||S x||^2 for every seed."""
+    return np.array([float(np.sum(make_sketch(kind, l, x.size, seed).apply(x) ** 2)) for seed in SEEDS])  # type: ignore[arg-type]
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("name", UNIT_VECTORS)
+def test_squared_lengths_under_a_gaussian_are_chi_squared(name):
+    l = 24
+    found = l * squared_lengths("gaussian", l, UNIT_VECTORS[name])
+    assert kstest(found, chi2(l).cdf).pvalue > 1e-6
+    assert kstest(1.2 * found, chi2(l).cdf).pvalue < 1e-6
+    assert kstest(found, chi2(l // 2).cdf).pvalue < 1e-6  # as if every other row were a copy
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("name", UNIT_VECTORS)
+def test_squared_lengths_under_sparse_signs_have_the_variance_that_follows(name):
+    """Two columns of S have z pairs of nonzeros in one block of l / z rows each: their product has the variance 1 / l,
+    so that the variance of ||S x||^2 is 2 (1 - sum x_i^4) / l."""
+    l, x = 24, UNIT_VECTORS[name]
+    found = squared_lengths("sparse_sign", l, x)
+    variance = 2.0 * (1.0 - float(np.sum(x**4))) / l
+    assert abs(found.mean() - 1.0) <= 6.0 * math.sqrt(variance / len(found)) + 1e-12
+    spread = 6.0 * math.sqrt(2.0 / len(found))  # of a sample variance, where the fourth moment is a normal one's
+    assert abs(found.var() - variance) <= 1.6 * spread * variance + 1e-12
+    assert abs(1.2 * found.mean() - 1.0) > 6.0 * math.sqrt(variance / len(found))
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("name", UNIT_VECTORS)
+def test_squared_lengths_under_the_transform_have_mean_one(name):
+    """And they vary no more than under a Gaussian, because its rows are orthogonal."""
+    l = 24
+    found = squared_lengths("srtt", l, UNIT_VECTORS[name])
+    assert abs(found.mean() - 1.0) < 6.0 * math.sqrt(2.0 / l / len(found))
+    assert found.var() < (2.0 / l) * (1.0 + 6.0 * math.sqrt(2.0 / len(found)))
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("kind", SKETCH_KINDS)
+@pytest.mark.parametrize("subspace", ["incoherent", "coherent"])
+def test_sketch_and_solve_loses_what_is_stated(kind, subspace):
+    """E ||A (x - x*)||^2 = d / (l - d - 1) ||b - A x*||^2 for a Gaussian; others are no worse on such problems."""
+    d, l, m = 8, 40, 300
+    U = basis(subspace, m, d)
+    r = np.random.default_rng(5).standard_normal(m)
+    r -= U @ (U.T @ r)
+    r /= np.linalg.norm(r)
+    lost = []
+    for seed in SEEDS:
+        SU = make_sketch(kind, l, m, seed).apply(np.column_stack([U, r]))
+        lost.append(float(np.sum(np.linalg.lstsq(SU[:, :d], SU[:, d])[0] ** 2)))
+    mean, error = np.mean(lost), np.std(lost) / math.sqrt(len(lost))
+    stated = d / (l - d - 1)
+    assert mean <= stated + 5.0 * error
+    if kind == "gaussian":
+        assert abs(mean - stated) < 5.0 * error
+        assert abs(mean - d / l) > 5.0 * error  # what it would be without the inverse's bias
+        assert abs(mean - d / (l - 2 * d - 1)) > 5.0 * error
+
+
+# -- embedding, where failures can be counted --------------------------------------------------------------------------
+
+# Of a Gaussian S (Davidson and Szarek 2001): sigma_max(S U) <= 1 + sqrt(d / l) + t and sigma_min(S U) >= 1 - sqrt(d /
+# l) - t, each but for a probability of exp(-l t^2 / 2).
+
+
+def hard_basis(name: str, m: int, d: int) -> np.ndarray:
+    """(m, d) with orthonormal columns."""
+    G = np.random.default_rng([m, d]).standard_normal((m, d))
+    if name == "few rows":
+        G[2 * d :] = 0.0
+    elif name == "one heavy row":
+        G[11] *= 1e6
+    elif name == "graded":
+        G *= np.logspace(0, -8, m)[:, None]
+    elif name == "cosines":  # what the transform turns into unit vectors, but for its permutation and signs
+        return np.asarray(scipy.fft.idct(np.eye(m, d), axis=0, norm="ortho"))
+    else:
+        return basis(name, m, d)
+    return np.linalg.qr(G)[0]
+
+
+HARD = ("incoherent", "coherent", "few rows", "one heavy row", "graded", "cosines")
+
+
+def distorted(make: Callable[[int], Sketch | np.ndarray], U: np.ndarray, l: int, delta: float) -> tuple[int, int]:
+    """In how many of 600 trials the largest, and the smallest, singular value of S U is beyond its bound."""
+    q, t = math.sqrt(U.shape[1] / l), math.sqrt(2.0 * math.log(1.0 / delta) / l)
+    above = below = 0
+    for seed in SEEDS:
+        S = make(seed)
+        s = np.linalg.svd(S.apply(U) if isinstance(S, Sketch) else S @ U, compute_uv=False)
+        above += s[0] > 1.0 + q + t
+        below += s[-1] < 1.0 - q - t
+    return above, below
+
+
+def at_most(count: int, delta: float) -> bool:
+    return bool(binom.sf(count - 1, len(SEEDS), delta) > 1e-6)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("kind", SKETCH_KINDS)
+@pytest.mark.parametrize("subspace", HARD)
+def test_distortion_is_no_more_frequent_than_for_a_gaussian(kind, subspace):
+    U, l, delta = hard_basis(subspace, 300, 10), 60, 0.2
+    with threadpool_limits(1, "blas"):
+        for count in distorted(lambda seed: make_sketch(kind, l, 300, seed), U, l, delta):
+            assert at_most(count, delta)
+
+
+FAULTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "too large": lambda S: 1.5 * S,
+    "too small": lambda S: 0.5 * S,
+    "columns used five times": lambda S: np.repeat(S[:, ::5], 5, axis=1),
+    "rows used four times": lambda S: np.vstack([S[: len(S) // 4]] * 4),
+    "without signs": np.abs,
+    "the same column everywhere": lambda S: np.repeat(S[:, :1], S.shape[1], axis=1),
+}
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("kind", SKETCH_KINDS)
+def test_a_broken_sketch_distorts_more_often(kind, fault):
+    l, delta = 60, 0.2
+    U = np.linalg.qr(np.abs(hard_basis("few rows", 300, 10)))[0]  # one column of it is nearly constant
+    with threadpool_limits(1, "blas"):
+        counts = distorted(lambda seed: FAULTS[fault](make_sketch(kind, l, 300, seed).to_dense()), U, l, delta)
+    assert not all(at_most(count, delta) for count in counts)
+
+
+@pytest.mark.statistical
+def test_the_transform_without_its_permutation_distorts_unit_vectors():
+    """Signs and cosines alone leave a pattern between neighbouring rows."""
+    d, l, m = 100, 200, 4096
+    U = basis("coherent", m, d)
+    with threadpool_limits(1, "blas"):
+        right, wrong = (
+            [float(np.linalg.svd(kind(l, m, seed, DOUBLE).apply(U), compute_uv=False)[-1]) for seed in range(8)]
+            for kind in (TrigonometricSketch, Unpermuted)
+        )
+    edge = 1.0 - math.sqrt(d / l) - math.sqrt(2.0 * math.log(5.0) / l)  # but for a probability of 0.2
+    assert sum(smallest < edge for smallest in right) <= 2
+    assert all(smallest < edge for smallest in wrong)
+
+
+@pytest.mark.parametrize("kind", SKETCH_KINDS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_any_slice_is_that_of_the_whole(kind, dtype):
+    rng = np.random.default_rng(9)
+    for l, m in ((1, 1), (3, 5), (8, 64), (21, 700)):
+        S = make_sketch(kind, l, m, int(rng.integers(1 << 62)), dtype=dtype)
+        whole = S.to_dense()
+        assert whole.dtype == dtype
+        for _ in range(20):
+            start, stop = sorted(int(i) for i in rng.integers(0, m + 1, 2))
+            np.testing.assert_array_equal(S.columns(start, stop), whole[:, start:stop])
+            block = S.apply_block(np.eye(m, dtype=dtype)[start:stop], start)
+            np.testing.assert_allclose(block[:, start:stop], whole[:, start:stop], atol=3e-7)

@@ -37,7 +37,7 @@ FILLED = [
     errors.ProfileError("message"),
     errors.PlanError("message"),
     errors.BackendUnavailable("message", backend="cupy"),
-    errors.BudgetExceeded("message", resource="memory", plan={"chosen": "lu"}),
+    errors.BudgetExceeded("message", resource="memory", plan={"chosen": "lu"}, solution={"x": 1.0}, tried=["lu"]),
 ]
 
 

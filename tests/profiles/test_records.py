@@ -112,8 +112,8 @@ DAMAGE = {
 def test_what_is_no_record_is_skipped(profile, mine, damage):
     records.append(run(1, mine))
     records.flush()
-    path = records.records_path()
-    path.write_bytes(path.read_bytes() + damage.replace(b'"me"', f'"{mine}"'.encode()) + b"\n")
+    path, line = records.records_path(), damage.replace(b'"me"', f'"{mine}"'.encode())
+    path.write_bytes(path.read_bytes() + line + b"\n" + records._sealed(line) + b"\n")
     records.append(run(2, mine))
     records.flush()
     assert [each.n for each in records.runs_of(profile)] == [1, 2]
@@ -123,7 +123,7 @@ def test_a_torn_last_line_costs_no_other(profile, mine):
     records.append(run(1, mine))
     records.flush()
     path = records.records_path()
-    path.write_bytes(path.read_bytes() + run(2, mine).model_dump_json().encode()[:80])
+    path.write_bytes(path.read_bytes() + records._sealed(run(2, mine).model_dump_json().encode())[:80])
     records.append(run(3, mine))
     records.flush()
     assert [each.n for each in records.runs_of(profile)] == [1, 3]
