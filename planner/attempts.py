@@ -32,7 +32,7 @@ _CERTIFICATE_STREAM = 0x5EED_CE57
 _FAR_FROM_LAPACK = 100.0
 # By-products of an answer that was not good enough from which the next candidate may go on (a range: by power steps).
 _CONTINUED = ("range", "factor")
-# A certificate is computed in spite of the hour where it takes so little [s], or adds so little to the time that passed.
+# A certificate is computed in spite of the hour where it takes so little [s], or adds so little to what has passed.
 _SHORT, _WORTH_WAITING = 1.0, 0.25
 _SLOWER = 10.0  # a run that took longer than this times its forecast met a cold start, not a slow machine
 _OVERRUN = 1.1  # of the latency an answer may take: what the system adds to a clock is no failure

@@ -46,6 +46,7 @@ def _not_nan(value: float) -> float:
 Number = Annotated[float, BeforeValidator(_number), AfterValidator(_not_nan)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -102,7 +103,7 @@ class TaskDocument(_Strict):
     target: Positive
     metric: str = ""
     rank: Count | None
-    ridge: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    ridge: NonNegative
     center: bool
     structure: str
     bandwidth: tuple[Count, Count] | None
@@ -110,8 +111,14 @@ class TaskDocument(_Strict):
     tuning: Tuning = DEFAULT
 
 
-Ends = Annotated[list[Finite | None], Field(min_length=3, max_length=3)]
+Ends = Annotated[list[NonNegative | None], Field(min_length=3, max_length=3)]
 """Median, low and high end of a forecast; None is infinite."""
+
+
+def _run_and_certify(stages: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    if sorted(name for name, _ in stages) != ["certify", "run"]:
+        raise ValueError("must be those of running and certifying")
+    return stages
 
 
 class ForecastDocument(_Strict):
@@ -122,7 +129,7 @@ class ForecastDocument(_Strict):
     joules: Ends
     error: Ends
     energy_source: str
-    stages: list[tuple[str, Finite]]
+    stages: Annotated[list[tuple[str, NonNegative]], AfterValidator(_run_and_certify)]
     correction: Positive = 1.0
 
 

@@ -115,16 +115,18 @@ class Solution:
     @property
     def plan(self) -> Plan:
         """The plan; on the fast path for small problems it is written down when first asked for."""
-        if callable(self._plan):
-            self._plan = self._plan()
-        return self._plan
+        plan = self._plan
+        if callable(plan):  # two threads that ask at once both make it
+            self._plan = plan = plan()
+        return plan
 
     @property
     def record(self) -> Record:
         """What happened, measured."""
-        if callable(self._record):
-            self._record = self._record()
-        return self._record
+        record = self._record
+        if callable(record):
+            self._record = record = record()
+        return record
 
     def explain(self) -> str:
         """The choice, its reasons and what happened, as text for a person."""

@@ -6,8 +6,10 @@ A failure lists every faulty case; ``gallery.case(kind, index)`` makes one of th
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -218,6 +220,20 @@ def test_right_hand_sides_are_what_they_are_called():
             assert share.max() < 1e-12
         if how == "inconsistent":
             assert 0.5 < share.min() <= share.max() < 0.999
+
+
+def test_residuals_are_exact_where_columns_are_graded():
+    """Small columns meet large entries of x: the product is exact relative to what it adds up."""
+    rng = np.random.default_rng(8)
+    A = rng.standard_normal((6, 4)) * 10.0 ** np.array([15.0, 0.0, -30.0, -200.0])
+    x = (rng.standard_normal(4) / np.array([1e15, 1.0, 1e-30, 1e-200]))[:, None]
+    b = A @ x
+    r, e = truth.residual(A, x, b)
+    at = [Fraction(v) for v in x[:, 0].tolist()]
+    fitted = [sum(map(operator.mul, map(Fraction, row), at)) for row in A.tolist()]
+    exact = [float(Fraction(v) - f) for v, f in zip(b[:, 0].tolist(), fitted, strict=True)]
+    np.testing.assert_allclose(np.ldexp(r.hi[:, 0], e), exact, rtol=1e-12)
+    assert 0.0 < np.abs(exact).max() < 1e-14
 
 
 def test_centred_columns_are_exact_where_float64_is_not():

@@ -33,8 +33,8 @@ AIMS = {  # of the full suite, on a profiled and otherwise idle machine
     "false_bounds": (0, "<="),
 }  # fmt: skip
 _SHARES = (
-    "gap_closed", "harmed", "harmed_at_best", "overhead_median", "overhead_p95", "certify_median", "certify_p95", "coverage",
-    "memory_under",
+    "gap_closed", "harmed", "harmed_at_best", "overhead_median", "overhead_p95", "certify_median", "certify_p95",
+    "coverage", "memory_under",
 )  # fmt: skip
 
 

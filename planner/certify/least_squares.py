@@ -68,6 +68,7 @@ _TOLERANCE = 1e-10  # of the squared lengths of test vectors
 _EXACT_INVERSE = 128
 _TRUSTED, _TRUSTED_SQUARED = 0.05, 0.25  # rounding up to which an R factor, or a Gram factor, stands for A
 _DISTORTED, _DISTORTED_WIDE = 0.3, 0.01  # and the same where it is measured; wide A: four projections leave 1e-8
+_FEW_COLUMNS = 16  # up to which columns are taken to be as good as parallel where their sums are rounded
 _LARGE = 30.0  # ||A|| ||x|| over ||b|| from which rounding of A x is looked at more closely
 _BLOCK = 2**19  # entries of a block of A that is converted to float64
 _PREDICTION, SUBOPTIMALITY, BACKWARD = "prediction_error", "suboptimality", "backward_error"
@@ -82,6 +83,22 @@ def _negligible(task: Task) -> float:
     """
     long, short = max(task.m, task.n), max(1, min(task.m, task.n))
     return 4.0 * math.sqrt(short) * UNIT * max(1.0, 0.25 * math.sqrt(long / short))
+
+
+def _counted(lib: Library, M: Any, V: Any, s: Any, task: Task) -> int:
+    """How many of the singular values s (k,) of M (m, n) count, V (n, k) being the right singular vectors.
+
+    In a factorization of long columns that are alike rounding may leave more than `_negligible`, and what is little
+    larger than that may be less. M V tells: the columns of those that are rounding lie in the span of the others, up to
+    the rounding of sums over n entries.
+    """
+    if s.shape[0] == 0:
+        return 0
+    unclear = (s <= 1e3 * _negligible(task) * s[0]) & (s > 2.0 * UNIT * s[0])
+    if not bool(lib.xp.any(unclear)):
+        return int((s > _negligible(task) * s[0]).sum())
+    own = lib.to_numpy(abs(lib.xp.linalg.diagonal(lib.qr_r(lib.matmul(M, V)))))
+    return int(np.append(own <= 4.0 * math.sqrt(M.shape[1]) * UNIT * float(s[0]), True).argmax())
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +154,7 @@ def _from_matrix(lib: Library, M: Any, task: Task, distortion: float, confidence
     else:
         R = M
     _, s, Vh = lib.svd(R)
-    keep = int((s > _negligible(task) * s[0]).sum()) if s.shape[0] else 0
+    keep = _counted(lib, M, Vh.T, s, task)
     if keep == M.shape[1]:
         return _rounded(lib, R, task, distortion, confidence, method)
     s = s[:keep]
@@ -170,8 +187,9 @@ def _embedding(
             return checked
     if task.m < task.n and task.ridge == 0.0:
         # wide: the directions of range(A) themselves
-        U, s, Vh = lib.svd(lib.astype(A, "float64"))
-        keep = int((s > _negligible(task) * s[0]).sum())
+        A = lib.astype(A, "float64")
+        U, s, Vh = lib.svd(A)
+        keep = _counted(lib, A.T, U, s, task)
         return _Embedding(None, Vh[:keep].T, s[:keep], U[:, :keep], 0.0, 1.0, "singular vectors of A")
     ready = reuse.get("sketch")
     if ready is not None and ready.kind == "identity" and task.dtype != "float64":
@@ -286,7 +304,7 @@ class _Given:
             return None
         eta += 2.0 * _TOLERANCE * n  # what the tests may overlook, were it all in one direction
         if self.V is not None:
-            small = 8.0 * _negligible(task) * float(self.s[0]) if self.s.shape[0] else 0.0
+            small = 4.0 * math.sqrt(n) * UNIT * float(self.s[0]) if self.s.shape[0] else 0.0
             if not bool(lib.xp.all(found[columns:] <= small**2 * (self.W[:, columns:] ** 2).sum(0) + small**2)):
                 return None
             method = f"singular values of the algorithm's R checked by independent test vectors, rank {self.V.shape[1]}"
@@ -393,7 +411,7 @@ def certify(
         return worst(sizes * (1.0 + embedding.distortion) + rounding), worst(sizes)
 
     # where rounding of r, of A'r and of ridge x is seen; ||R^-T ridge x|| <= sqrt(ridge) ||x||
-    in_r = rounding_of_sum(task.n) * _partial_sums(lib, A, embedding, X, norm_b) + norm_b
+    in_r = rounding_of_sum(task.n) * _partial_sums(lib, A, embedding, X, norm_b, task, target) + norm_b
     of_r, of_g, of_ridge = in_r, _amplification(lib, A, embedding, task) * norm_r, math.sqrt(task.ridge) * norm_x
     if metric == BACKWARD:
         of_r, of_g = in_r * _seen_through(lib, norm_x, norm_r, norm_A), rounding_of_sum(rows_at_once(A)) * norm_A
@@ -521,20 +539,35 @@ def _outside_row_space(lib: Library, A: Any, embedding: _Embedding, X: Any, task
     return None if share <= allowed else f"{share:.1e} of x is outside the row space of A"
 
 
-def _partial_sums(lib: Library, A: Any, embedding: _Embedding, X: Any, norm_b: Any) -> Any:
+def _partial_sums(
+    lib: Library, A: Any, embedding: _Embedding, X: Any, norm_b: Any, task: Task, target: float | None
+) -> Any:
     """What the norms of all partial sums of the columns of A X stay below: ||A D^-1||_2 ||D x||, D = I or the norms of
     A's columns. These are read off the R of a tall A, and else formed only where x is large beside b."""
+    n = X.shape[0]
+
+    def sharp_enough(found: Any) -> bool:
+        return target is not None and bool(lib.xp.all(found < 1e-3 * target / UNIT / n * norm_b))
+
     if embedding.R is not None and not embedding.wide:
         norms = column_norms(embedding.R)
+        moved = column_norms(norms[:, None] * X)
+        found = math.sqrt(n) * moved  # ||A D^-1||_F
+        if n <= _FEW_COLUMNS or sharp_enough(found):
+            return found
         scaled = embedding.R / lib.xp.where(norms > 0, norms, lib.xp.ones_like(norms))[None, :]
-        return _norm_2(lib, scaled) * column_norms(norms[:, None] * X)
+        return _norm_2(lib, scaled) * moved
+    # each of the few rows of a wide A is one walk, which may be three times as far off as it is on average
+    few = 1.0 + 2.0 / math.sqrt(task.m)
     if embedding.R is not None:
-        size = _norm_2(lib, embedding.R)
+        found = few * math.sqrt(lib.sum_of_squares(embedding.R)) * column_norms(X)
+        if sharp_enough(found):
+            return found
+        found = few * _norm_2(lib, embedding.R) * column_norms(X)
     else:
-        size = float(embedding.s[0]) if embedding.s.shape[0] else 0.0
-    found = size * column_norms(X)
+        found = 2.0 * few * (float(embedding.s[0]) if embedding.s.shape[0] else 0.0) * column_norms(X)
     if bool(lib.xp.any(found > _LARGE * norm_b)):
-        by_columns = math.sqrt(X.shape[0]) * column_norms(norms_of_columns(A)[:, None] * X)
+        by_columns = few * math.sqrt(n) * column_norms(norms_of_columns(A)[:, None] * X)
         found = lib.xp.where(by_columns < found, by_columns, found)
     return found
 
@@ -547,17 +580,16 @@ def _norm_2(lib: Library, M: Any) -> float:
     """
     n = M.shape[0]
     V = np.ones((n, 2))
-    V[:, 1] = np.random.default_rng(np.random.Philox(key=n)).standard_normal(n)
-    Y = lib.matmul(M, lib.asarray(V))
-    Y = lib.rmatmul(M, Y)
-    sizes = column_norms(Y)
-    found = 2.0 * float((column_norms(lib.matmul(M, Y)) / lib.xp.where(sizes > 0, sizes, 1.0)).max())
-    return min(found, float((M * M).sum()) ** 0.5)
+    V[:, 1] = np.cos(np.arange(n) ** 2)  # as good as random, and quickly made
+    Y = lib.rmatmul(M, lib.matmul(M, lib.asarray(V)))
+    above, below = column_norms(lib.matmul(M, Y)).tolist(), column_norms(Y).tolist()
+    found = max(2.0 * a / b if b > 0.0 else 0.0 for a, b in zip(above, below, strict=True))
+    return min(found, math.sqrt(lib.sum_of_squares(M)))
 
 
 def _amplification(lib: Library, A: Any, embedding: _Embedding, task: Task) -> float:
     """By how much the rounding u ||r|| of A'r is multiplied by R^-T, or the singular values that count, in ||P r||."""
-    in_gradient, s = rounding_of_sum(rows_at_once(A)), embedding.s
+    in_gradient, s = (1.0 + 1.0 / task.n) * rounding_of_sum(rows_at_once(A)), embedding.s
     if embedding.R is not None and embedding.wide:
         size = float((embedding.R * embedding.R).sum()) ** 0.5
         return in_gradient * size / math.sqrt(task.ridge) if task.ridge > 0.0 else 1.0

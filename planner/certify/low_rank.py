@@ -358,7 +358,9 @@ def _lost_energy(
     values = outcome.by_products.get("singular_values")
     if values is not None:
         next_value = float(values[task.rank]) if (task.rank or 0) < len(values) else 0.0
-        h = (next_value + 4.0 * UNIT * math.sqrt(task.m + task.n) * float(values[0])) ** 2
+        # they are LAPACK's of a matrix in the dtype of the task, whose means may be off
+        off = 4.0 * math.sqrt(task.m + task.n) * float(values[0]) + rounding_of_sum(task.m) * size.means
+        h = (next_value + UNIT_ROUNDOFF[task.dtype] * off) ** 2
     else:
         X = lib.asarray(
             np.random.default_rng(np.random.Philox(key=seed + 2)).standard_normal((task.n, optimality.TEST_VECTORS))

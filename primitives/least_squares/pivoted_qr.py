@@ -38,7 +38,7 @@ class Options:
 
 
 def options(task: Task, evidence: Evidence) -> Iterator[Options]:
-    """SciPy's: torch calls gelsy with pivots left over in memory, so that ranks come out wrong, and other bits each time
+    """SciPy's only: torch calls gelsy with pivots left over in memory, which gives wrong ranks and other bits each time
     (pytorch issues 71222 and 187411)."""
     for backend in backends_for(task, ("scipy",)):
         yield Options(backend, task.dtype)

@@ -104,7 +104,8 @@ def work(task: Task, evidence: Evidence, options: Options) -> Work:
         entries = regularized_entries(options.backend, n, r) if task.ridge > 0.0 else 0.0
         if factored_by_probe(task, evidence):
             return Work((*refactor, k("trsm", n, r)), size(options.dtype, entries, 2 * n * r + 64))
-        entries = max(entries, m * (n + r) + geqrf(options.backend, m, n + r))
+        doubled = 2.0 if options.backend == "numpy" and options.dtype == "float32" else 1.0  # it factors in float64
+        entries = max(doubled * entries, m * (n + r) + doubled * geqrf(options.backend, m, n + r))
         calls = (k("copy", m, n + r), k("geqrf", m, n + r), *refactor, k("trsm", n, r))
         return Work(calls, size(options.dtype, entries, 2 * n * n + 2 * n * r + 64))
     if task.ridge == 0.0:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.linalg
 
 from autonla.cost_models.price import price
 from autonla.planner.budget import Budget
@@ -293,7 +294,7 @@ def test_columns_far_from_zero_do_not_hide_the_error(offset):
 def test_the_rounding_of_the_means_is_in_the_bound(offset, dtype):
     """Whatever means the algorithm took off, the error is that of exactly centred columns."""
     rng = np.random.default_rng(31)
-    for i in range(20):
+    for i in range(40):
         m, n = (int(k) for k in rng.integers(3, 40, 2))
         A = (rng.standard_normal((m, n)) + offset * (1.0 + rng.random(n))).astype(dtype)
         asked = (None, 1, min(m - 1, n) // 2 + 1)[i % 3]
@@ -305,7 +306,8 @@ def test_the_rounding_of_the_means_is_in_the_bound(offset, dtype):
             "low_rank", i, "offset", A, None, "numpy", "solve", Budget(), asked=None if asked is None else rank,
             center=True,
         )  # fmt: skip
-        found = certify_factors(LowRank(A, rank=case.asked, center=True), factors)
+        values = {"singular_values": np.linalg.svd(A - A.mean(axis=0), compute_uv=False)} if i % 2 else {}
+        found = certify_factors(LowRank(A, rank=case.asked, center=True), factors, by_products=values)
         error = gallery.true_error(case, factors, exact="exact up to rounding" in found.method)
         assert error is None or found.bound >= error.low, (i, A.shape, rank, found)
         if asked is None and offset <= 1e3 and dtype == "float64":
@@ -348,6 +350,44 @@ def test_factors_in_float32_are_compared_as_they_are():
         assert found.bound >= excess.low, (i, found, excess)
         sharp += "residuals of the singular vectors" in found.method
     assert sharp >= 20
+
+
+def test_no_gap_is_seen_in_singular_values_that_float32_has_rounded():
+    """Where the spectrum is flat at the rank asked for, only their rounding sets values apart."""
+    rng = np.random.default_rng(37)
+    for i in range(40):
+        n = int(rng.integers(10, 60))
+        rank = int(rng.integers(1, n - 1))
+        A = matrices.with_spectrum(n + 20, n, spectra.one_small(n, 1e12), rng).A.astype(np.float32)
+        U, s, Vh = np.linalg.svd(A, full_matrices=False)
+        factors = U[:, :rank], s[:rank], Vh[:rank]
+        excess = truth.low_rank_excess(A, factors[0], factors[1], factors[2], rank)
+        values = {"singular_values": scipy.linalg.svdvals(A)}
+        found = certify_factors(LowRank(A, rank=rank), factors, target=1e-12, by_products=values)
+        assert found.bound >= excess.low, (i, found, excess)
+
+
+def test_a_best_error_next_to_rounding_is_not_underrated(monkeypatch):
+    """What the factors miss of the best is then known to rounding only, and that is added."""
+
+    def below() -> int:
+        rng, count = np.random.default_rng(36), 0
+        for _ in range(200):
+            m, n = (int(k) for k in rng.integers(2, 10, 2))
+            rank = int(rng.integers(1, min(m, n)))
+            A = matrices.with_spectrum(m, n, spectra.step(min(m, n), rank, 10.0 ** rng.uniform(-13, -8)), rng).A
+            if truth.best_rank_error(A, rank) < 3e-14:
+                continue
+            U, s, Vh = truncated(A, rank)
+            values = {"singular_values": np.linalg.svd(A, compute_uv=False)}
+            found = certify_factors(LowRank(A, rank=rank), (U, s, Vh), target=1e-16, by_products=values)
+            assert "residuals of the singular vectors" in found.method
+            count += found.bound < truth.low_rank_excess(A, U, s, Vh, rank).low
+        return count
+
+    assert below() == 0
+    monkeypatch.setattr(certificate, "rounding_of_sum", lambda length: 0.0)
+    assert below() >= 1
 
 
 @pytest.mark.parametrize("backend", ["scipy", "torch"])

@@ -213,7 +213,8 @@ def odd_files(folder: Path) -> Iterator[tuple[str, Path]]:
         yield what, path
     for what, fields in NPZ.items():
         yield what, csr_archive(folder / f"npz {what}.npz", **fields)
-    np.savez(folder / f"{NAMED}.npz", **{"one\nname": A, "another\r\nname": A})
+    named: dict[str, Any] = {"one\nname": A, "another\r\nname": A}
+    np.savez(folder / f"{NAMED}.npz", **named)
     yield NAMED, folder / f"{NAMED}.npz"
     for what, (descr, shape) in NPY.items():
         quoted = descr if descr.startswith(("[", "__")) else repr(descr)

@@ -17,7 +17,7 @@ import pytest
 import scipy.fft
 import scipy.sparse.linalg
 import torch
-from scipy.stats import binom, chi2, kstest, norm
+from scipy.stats import binom, chi2, kstest, norm, poisson
 from threadpoolctl import threadpool_limits
 
 from autonla.primitives.sketches import (
@@ -588,6 +588,16 @@ def test_moments_and_tails_of_normal_numbers():
         assert not moments_are_normal(np.abs(z))
     uniform_sum = sum(uniform(seed, 1_000_000) for seed in range(12)) - 6.0  # normal but for its tails
     assert not moments_are_normal(np.asarray(uniform_sum))
+
+
+@pytest.mark.statistical
+def test_normal_numbers_reach_as_far_as_they_should():
+    """27 of four million are expected beyond 4.5; the largest that one word for the radius can give is 6.76."""
+    z = np.abs(np.concatenate([philox.normals(seed, 0, 1_000_000) for seed in range(4)]))
+    beyond = poisson(8e6 * norm.sf(4.5))
+    assert 1e-6 < beyond.cdf(np.sum(z > 4.5)) < 1.0 - 1e-6
+    assert beyond.cdf(0) < 1e-6  # what a generator that ends before would give
+    assert z.max() < 6.77
 
 
 UNIT_VECTORS = {

@@ -658,6 +658,23 @@ def test_links_in_place_of_the_records(profile, what):
     assert [each.n for each in records.runs_of(profile)] == ([7] if what == "nowhere" else [])
 
 
+def test_what_waits_may_be_dropped_while_it_is_written(profile, monkeypatch):
+    mine, dumped = records.identity(profile), Run.model_dump_json
+    for n in range(1, 6):
+        records.append(run(n, mine))
+
+    def dump(self: Run) -> str:
+        records.forget()  # as another thread may
+        return dumped(self)
+
+    monkeypatch.setattr(Run, "model_dump_json", dump)
+    records.flush()
+    monkeypatch.setattr(Run, "model_dump_json", dumped)
+    records.append(run(9, mine))
+    records.flush()
+    assert [each.n for each in records.runs_of(profile)][-1:] == [9]
+
+
 def test_threads_that_record_write_and_forget_at_once(profile):
     mine = records.identity(profile)
     faults: list[BaseException] = []
