@@ -78,7 +78,8 @@ class Budget:
     minimize : {"latency", "memory", "energy", "error"}, default "latency"
         What to make small among the answers that fit.
     on_infeasible : {"raise", "best_effort"}, default "raise"
-        What to do when no algorithm is forecast to fit, or none could be certified.
+        What to do when no algorithm is forecast to fit, none could be certified, or time runs out on the way
+        (docs/reliability.md).
 
     Raises
     ------

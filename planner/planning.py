@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -51,6 +52,9 @@ from .problems import Problem
 
 RIGOR = ("estimate", "probe", "race", "exhaustive")
 _CLOSE = 1.25
+_FIRST = threading.Lock()
+if hasattr(os, "register_at_fork"):  # a child that is forked off meanwhile must not find it held
+    os.register_at_fork(after_in_child=_FIRST._at_fork_reinit)  # pyright: ignore[reportAttributeAccessIssue]
 _GLANCE_AT_NORM = 1.5  # how much larger than it looks from a few rows the norm is taken to be
 
 
@@ -96,10 +100,11 @@ def machine_of(profile: HardwareProfile | str | Path | None) -> Machine:
             )
         loaded = load_profile(Path(profile))
         return Machine(loaded, f"the profile {loaded.name!r}")
-    found = find_profile()
-    if found.source == "shipped":
-        return _scaled_generic()
-    ready = _ready(ByIdentity(found.profile), found.source == "user")
+    with _FIRST:  # several threads would each come by a profile of their own, with times of their own
+        found = find_profile()
+        if found.source == "shipped":
+            return _scaled_generic()
+        ready = _ready(ByIdentity(found.profile), found.source == "user")
     runs = sum(correction.count for correction in ready.corrections.values())
     learning = f", corrected by {runs} runs" if runs else ""
     return Machine(ready, f"the profile of this machine, measured {found.profile.created[:10]}{learning}")

@@ -129,6 +129,8 @@ class Plan:
             If the plan does not fit the problem, or has none and is given none.
         CertificationFailed
             If no answer could be certified and the budget says "raise".
+        BudgetExceeded
+            If memory or time ran out on the way, as in `solve`.
         """
         from .execution import run_plan
 

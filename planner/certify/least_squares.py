@@ -64,6 +64,7 @@ _MEASURING = 7  # test vectors where they measure: with one residual, products w
 _SHARE = 0.1  # of the failure probability, for what they measure; a sketch that replaces a refused R has the rest
 _PROJECTIONS = 4
 _FACTORING = 2.0  # backward error of a Householder factorization, in units of u sqrt(n): less than 1 was measured
+_HIDDEN = 1e-3  # rounding, times the number of directions, up to which three test vectors see one that is off
 _TOLERANCE = 1e-10  # of the squared lengths of test vectors
 _EXACT_INVERSE = 128
 _TRUSTED, _TRUSTED_SQUARED = 0.05, 0.25  # rounding up to which an R factor, or a Gram factor, stands for A
@@ -216,7 +217,7 @@ class _Given:
     R with R'R = A'A + ridge I (A A' + ridge I for wide A), or V (n, k) and s (k,) of an A of numerical rank k. W holds
     the test vectors: columns R^-1 g (or V (g / s), then as many v - V V'v); `product` their product with A, or A' for
     wide A; with A'A, or A A', where the distortion is measured. `failure` is the probability that it is measured too
-    small; 0 for R in float64, where a formula bounds it.
+    small; 0 for R in float64 whose rounding `eta`, which a formula bounds, is too small to hide a direction in.
     """
 
     R: Any
@@ -227,6 +228,8 @@ class _Given:
     W: Any
     product: Any = None
     failure: float = 0.0
+    eta: float = 0.0
+    amplification: float = 1.0  # ||D R^-1||_F
 
     @classmethod
     def of(cls, lib: Library, reuse: Mapping[str, Any], task: Task, seed: int, confidence: float) -> _Given | None:
@@ -236,28 +239,42 @@ class _Given:
         R = reuse.get("r_factor") if R is None else R
         if R is None:
             return None
-        failure = 0.0 if is_double(R) else _SHARE * (1.0 - confidence)
-        if failure and task.m < task.n and task.ridge > 0.0:
-            return None  # the bound is a difference, in which a distortion counts times ||A||^2 / ridge
+        measuring = not is_double(R)
         R = lib.astype(lib.asarray(R), "float64")
         stream = np.random.default_rng(np.random.Philox(key=seed))
         xp, n = lib.xp, R.shape[0]
-        if "r_svd" in reuse and not failure:
+        unit = 8.0 * UNIT * math.sqrt(n)
+        if "r_svd" in reuse and not measuring:
             s, Vh = (lib.asarray(part) for part in reuse["r_svd"])
             keep = int((s > _negligible(task) * s[0]).sum())
             if keep < n:
                 V, s = Vh[:keep].T, s[:keep]
+                amplification = math.sqrt(keep) * float(s[0] / s[-1]) if keep else 1.0
+                eta = unit * amplification
+                if not (eta < _TRUSTED and keep * eta < _HIDDEN):
+                    return None
                 G = lib.asarray(stream.standard_normal((keep, _TEST_VECTORS)))
                 v = lib.asarray(stream.standard_normal((n, _TEST_VECTORS)))
                 W = xp.concat([lib.matmul(V, G / s[:, None]), v - lib.matmul(V, lib.rmatmul(V, v))], axis=1)
-                return cls(R, V, s, False, G, W)
+                return cls(R, V, s, False, G, W, eta=eta, amplification=amplification)
         if not float(abs(xp.linalg.diagonal(R)).min()) > 0.0:
             return None
+        eta = amplification = 0.0
+        if not measuring:
+            amplification = _inverse_norm(lib, R)
+            eta = unit * (amplification**2 if squared else amplification)
+            if not eta < (_TRUSTED_SQUARED if squared else _TRUSTED):
+                return None
+            # One of n directions is about 1 / n of the squared length of a test vector: rounding could stand for it.
+            measuring = n * eta >= _HIDDEN
+        failure = _SHARE * (1.0 - confidence) if measuring else 0.0
+        if failure and task.m < task.n and task.ridge > 0.0:
+            return None  # the bound is a difference, in which a distortion counts times ||A||^2 / ridge
         G = lib.asarray(stream.standard_normal((n, _MEASURING if failure else _TEST_VECTORS)))
         W = lib.solve_triangular(R, G)
         if failure and not bool(xp.all(xp.isfinite(W))):
             return None
-        return cls(R, None, None, squared, G, W, failure=failure)
+        return cls(R, None, None, squared, G, W, failure=failure, eta=eta, amplification=amplification)
 
     def measured(self, lib: Library, task: Task) -> tuple[float, float]:
         """Upper bounds on ||E||_F, E = R^-T (A'A + ridge I) R^-1 - I, and ||D R^-1||_F: both hold but for `failure`.
@@ -288,14 +305,7 @@ class _Given:
             # the singular values of A R^-1 are at least sqrt(1 - eps)
             distortion = 0.0 if wide else 1.0 / math.sqrt(1.0 - eps) - 1.0
             return _Embedding(self.R, None, None, None, distortion, 1.0 - self.failure, method, amplification, wide)
-        if self.V is None:
-            amplification = _inverse_norm(lib, self.R)
-            eta = 8.0 * UNIT * math.sqrt(n) * (amplification**2 if self.squared else amplification)
-        else:
-            amplification = math.sqrt(self.s.shape[0]) * float(self.s[0] / self.s[-1]) if self.s.shape[0] else 1.0
-            eta = 8.0 * UNIT * math.sqrt(n) * amplification
-        if not eta < (_TRUSTED_SQUARED if self.squared else _TRUSTED):
-            return None
+        eta = self.eta
         columns = self.G.shape[1]
         found = (self.product * self.product).sum(0)
         lengths = (self.G * self.G).sum(0)
@@ -310,7 +320,7 @@ class _Given:
             method = f"singular values of the algorithm's R checked by independent test vectors, rank {self.V.shape[1]}"
             return _Embedding(None, self.V, self.s, None, eta, 1.0, method)
         method = f"{what} checked by independent test vectors"
-        return _Embedding(self.R, None, None, None, eta, 1.0, method, amplification, wide)
+        return _Embedding(self.R, None, None, None, eta, 1.0, method, self.amplification, wide)
 
 
 def _inverse_norm(lib: Library, R: Any) -> float:

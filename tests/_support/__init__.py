@@ -11,4 +11,5 @@
 ``machine``       a synthetic hardware profile, so that decisions can be asserted
 ``fakes``         algorithms that fail in a chosen way
 ``certifying``    one call for each certificate
+``faults``        kernels that fail at a chosen call
 """

@@ -482,7 +482,8 @@ def test_a_right_factor_is_used_and_bounds_the_error(what, name):
         assert "checked by independent test vectors" in found.method
         assert found.method.startswith("Gram" if name == "gram_factor" else "R ")
         assert error.low <= found.bound <= 1.05 * error
-        assert found.confidence == 1.0
+        hidden = name == "gram_factor" and "1e6" in what  # rounding could stand for a whole direction: it is measured
+        assert found.confidence == pytest.approx(0.999 if hidden else 1.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["gram_factor", "r_factor"])

@@ -27,7 +27,8 @@ from autonla.planner import api, attempts, execution, fast_path, planning, prepa
 from autonla.planner.certificate import Certificate
 from autonla.planner.kinds.linear_system import LinearSystemKind
 from autonla.planner.plans import Candidate, Plan
-from autonla.primitives import algorithms_for
+from autonla.primitives import Breakdown, algorithms_for
+from autonla.primitives.kernels import library
 from autonla.primitives.stopping import stop_asked
 from autonla.probes import conditioning
 from autonla.profiles.errors import AutonlaError, BudgetExceeded, CertificationFailed
@@ -39,6 +40,7 @@ from tests._support.machine import synthetic_profile
 PROFILE = synthetic_profile()
 MACHINE = planning.Machine(PROFILE, "the synthetic machine")
 ROOT = Path(planning.__file__).resolve().parents[1]
+WAYS = {"planned": {"profile": PROFILE}, "at once": {}}
 LOOSE = 4  # in the quick tests, every so many calls fail in turn
 
 FAULTS: dict[str, dict[str, Any]] = {
@@ -296,6 +298,43 @@ def test_with_best_effort_what_is_not_certified_says_so():
     assert statuses.count("best_effort") > 10
 
 
+@pytest.mark.parametrize("n", [3, 30])
+@pytest.mark.parametrize("entry", [np.nan, np.inf])
+@pytest.mark.parametrize("backend", ["numpy", "scipy", "torch"])
+def test_no_library_iterates_on_what_is_not_finite(backend, entry, n):
+    """LAPACK may not come to an end on it, and what its callers raise is anything."""
+    lib = library(backend)
+    A, b = np.random.default_rng(0).standard_normal((n, n)), np.ones(n)
+    sick = A.copy()
+    sick[1, 2] = entry
+    for routine in (lib.svd, lib.svdvals, lib.eigh, lib.eigvalsh):
+        with pytest.raises(Breakdown, match="not finite"):
+            routine(lib.asarray(sick))
+    for routine in (lib.lstsq_svd, lib.lstsq_pivoted_qr):
+        for operands in ((sick, b), (A, np.where(b > 0, entry, b))):
+            with pytest.raises(Breakdown, match="not finite"):
+                routine(*map(lib.asarray, operands))
+    for routine in (lib.eigh, lib.eigvalsh):  # the lower triangle may hold anything
+        lower = A.copy()
+        lower[2, 1] = entry
+        found, expected = routine(lib.asarray(lower)), routine(lib.asarray(A))
+        found, expected = (x[0] if isinstance(x, tuple) else x for x in (found, expected))
+        np.testing.assert_allclose(np.asarray(found), np.asarray(expected), atol=1e-12)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", ["general", "tall", "dependent columns", "wide, ridge", "rank 5", "by accuracy"])
+def test_floating_point_errors_that_the_caller_has_asked_for(monkeypatch, known_machine, name, way):
+    problem, accuracy = problems()[name]
+    monkeypatch.setattr(planning, "_saved", lambda *asked: 1.0)
+    asked = dict.fromkeys(("divide", "over", "under", "invalid"), "raise")
+    with np.errstate(all="raise"):
+        solution = nla.solve(problem, nla.Budget(accuracy=accuracy), rng=1, **WAYS[way])
+        assert np.geterr() == asked
+    assert solution.status == "certified"
+    assert error_of(name, solution.value) <= accuracy
+
+
 # Whole solves: probes, glances, scaling and planning as well.
 
 
@@ -314,7 +353,6 @@ def probed(name: str) -> tuple[nla.Problem, float]:
 
 
 WHOLE = ["linear system", "far from unit size", "least squares", "ill-conditioned", "low rank"]
-WAYS = {"planned": {"profile": PROFILE}, "at once": {}}
 
 
 def whole_runs(monkeypatch, name: str, way: str, step: int) -> list[str]:

@@ -53,7 +53,7 @@ from threadpoolctl import threadpool_limits
 
 from autonla.planner.bench.spectra import SPECTRA, with_singular_values
 from autonla.planner.certify import least_squares, linear_system
-from autonla.planner.problems import LinearSystem, LowRank
+from autonla.planner.problems import LeastSquares, LinearSystem, LowRank
 from autonla.primitives import chi_squared
 from autonla.primitives.evidence import Evidence
 from autonla.primitives.interval import Interval
@@ -352,6 +352,25 @@ def test_what_three_test_vectors_overlook(monkeypatch):
         repeated, _ = overlooked(e, tolerance, n, repeated=True)
         assert not may_be(repeated, each**3)
     assert float(beta.cdf(1e-10 / 1e-4, 0.5, 0.5 * 499)) ** 3 < 1e-4
+
+
+@pytest.mark.parametrize("name", ["gram_factor", "r_factor"])
+@pytest.mark.parametrize(("n", "condition"), [(60, 1e7), (120, 1e6), (120, 4e6), (200, 2e6)])
+@pytest.mark.parametrize("factor", [3.0, 1e3])
+def test_rounding_hides_no_direction_in_which_a_factor_is_wrong(name, n, condition, factor):
+    """The weakest of many directions is a small share of the length of a test vector, and rounding of an
+    ill-conditioned Gram matrix may be as much: x is wrong in just the direction in which R is too large."""
+    rng = np.random.default_rng(n)
+    A = matrices.with_spectrum(3 * n, n, spectra.geometric(n, condition), rng).A
+    b = rng.standard_normal(3 * n)
+    _, s, Vh = np.linalg.svd(A, full_matrices=False)
+    wrong = np.linalg.lstsq(A, b, rcond=0)[0] + 1e-3 * np.linalg.norm(b) / s[-1] * Vh[-1]
+    R = np.linalg.qr(np.where(np.arange(n) == n - 1, factor * s, s)[:, None] * Vh)[1]
+    error = truth.prediction_error(A, wrong, b)
+    for seed in range(5):
+        found = certify(LeastSquares(A, b), wrong, reuse={name: R}, seed=seed, target=1e-5)
+        assert found.bound >= error.low
+        assert not found.satisfied
 
 
 def size_of_inverse(n: int, repeated: bool = False) -> float:

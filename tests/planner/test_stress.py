@@ -23,6 +23,8 @@ SLACK = 24e6  # [B]
 NOISE = 1e6  # pages that Python itself touches on the way [B]
 # Arrays come from the system and go back to it: no memory is used again without being seen.
 MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_MMAP_THRESHOLD_": "65536"}
+# Pools that take turns, beside other tests, would spend most of the time waiting for each other.
+THREADS = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 pytestmark = [
     pytest.mark.slow,
@@ -142,7 +144,7 @@ for candidate in one_of_each(plan):
 BUDGETS = """
 free = nla.plan(large, budget, rng=0, profile=PROFILE)
 run_all(free)
-copied = large.copied_bytes + free._prepared.copied_bytes
+copied = free._prepared.copied_bytes
 sizes = sorted({copied + c.forecast.bytes.high for c in free.candidates if c.forecast})
 for size in (sizes[0], sizes[len(sizes) // 2], sizes[-1]):
     for factor in (0.9, 1.02):
@@ -171,9 +173,8 @@ def reported(script: str, name: str) -> list[dict[str, Any]]:
         pass
     if memory.method != "high-water mark":
         pytest.skip("the high-water mark of resident memory cannot be reset here")
-    # the package and its tests, installed or not
-    paths = [str(ROOT / ".link"), str(ROOT), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, **MALLOC, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "AUTONLA_RECORDS": "0"}
+    path = os.pathsep.join((str(ROOT / ".link"), str(ROOT)))
+    environment = {**os.environ, **MALLOC, **THREADS, "PYTHONPATH": path, "AUTONLA_RECORDS": "0"}
     done = subprocess.run(
         [sys.executable, "-c", SETTING + script, name, str(SLACK)],
         env=environment, capture_output=True, text=True, timeout=280, check=False,
@@ -211,7 +212,7 @@ def test_a_memory_budget_is_kept(name):
             assert not any("memory" in outcome for _, outcome in run["attempts"]), run
     assert any("error" in run for run in runs)
     if name in ("integers", "far from unit size"):
-        assert runs[0]["copied"] > 8 * 20000 * 120
+        assert runs[0]["copied"] >= 8 * 20000 * 120
 
 
 @pytest.mark.parametrize("name", ["general", "positive definite"])

@@ -12,6 +12,7 @@ import autonla as nla
 from autonla.planner import planning, tuning
 from autonla.planner.calibrate import Case, approximation, regression
 from autonla.planner.candidates import SWITCH_MARGIN
+from autonla.planner.plan_document import sealed
 from autonla.planner.tuning import Study, tuned
 from autonla.primitives.tuning import DEFAULT, Tuning
 from autonla.profiles import HardwareProfile, ProfileError, Run
@@ -195,11 +196,11 @@ def test_the_tuning_of_a_profile_reaches_the_algorithms_and_the_stored_plan():
 def test_plans_of_before_have_the_defaults():
     problem = regression(3000, 20, 1e6).make(np.random.default_rng(0))
     document = json.loads(nla.plan(problem, nla.Budget(accuracy=1e-8), rng=0, profile=PROFILE).to_json())
-    del document["task"]["tuning"]
-    assert nla.Plan.from_json(json.dumps(document)).task.tuning == DEFAULT
+    del document["checksum"], document["task"]["tuning"]
+    assert nla.Plan.from_json(sealed(document)).task.tuning == DEFAULT
     document["task"]["tuning"] = {"nonzeros": 1}
     with pytest.raises(nla.PlanError, match="nonzeros"):
-        nla.Plan.from_json(json.dumps(document))
+        nla.Plan.from_json(sealed(document))
 
 
 @pytest.mark.parametrize(
