@@ -17,6 +17,7 @@ import numpy as np
 
 from ..cost_models.memory import PeakMemory
 from ..cost_models.price import Pool, Unpriced, price
+from ..primitives.algorithm import Breakdown
 from ..primitives.backends import backends_for, home_backend
 from ..primitives.evidence import Evidence, Finding
 from ..primitives.kernels import library
@@ -28,7 +29,7 @@ from ..profiles import HardwareProfile, completed, generic
 from ..profiles import find as find_profile
 from ..profiles import load as load_profile
 from ..profiles.errors import InfeasibleBudget, InvalidProblem, NoAlgorithm, ProfileError
-from .attempts import Attempts
+from .attempts import Attempts, is_sound, library_errors
 from .budget import Budget
 from .candidates import (
     HOPELESS,
@@ -192,6 +193,7 @@ def make_plan(
         raise InvalidProblem(f"rigor = {rigor!r} is not one of {', '.join(RIGOR)}", argument="rigor", found=repr(rigor))
     kind = dense_kind(problem)
     seed = seed_of(rng)
+    gone = 0.0 if before is None else started - before.started
     if before is not None:
         prepared = before.prepared
         check(prepared)
@@ -209,7 +211,7 @@ def make_plan(
             prepared.pool = _pool_after(work, profile, prepared.pool)
     probing = time.perf_counter()
     with PeakMemory() as memory:
-        entries = _probe(kind, prepared, budget, profile, rigor, probing - started)
+        entries = _probe(kind, prepared, budget, profile, rigor, gone + probing - started)
     prepared.probe_bytes = float(memory.bytes)
     probed = time.perf_counter()
 
@@ -218,7 +220,7 @@ def make_plan(
     floor = kind.floor(task, evidence)
     task = prepared.task = replace(task, target=target)
     ready = frozenset(prepared.by_products)
-    limits = Limits.of(budget, target, probed - started, prepared.held_bytes)
+    limits = Limits.of(budget, target, gone + probed - started, prepared.held_bytes)
     if entries is None or limits.limited:
         entries = _remembered(kind, task, evidence, profile, limits, ready, prepared.pool)
     if rigor in ("race", "exhaustive"):
@@ -357,7 +359,15 @@ def _probe(
         if not step.unchecked:
             check(prepared, library(backend))
             evidence = prepared.evidence
-        task, evidence, by_products = step.run(prepared.A, prepared.b, prepared.task, evidence, backend)
+        try:
+            with library_errors(), np.errstate(all="ignore"):
+                task, evidence, by_products = step.run(prepared.A, prepared.b, prepared.task, evidence, backend)
+            if not (_can_be(evidence) and all(map(is_sound, by_products.values()))):
+                raise Breakdown("what it found is not finite")
+        except (Breakdown, MemoryError) as error:  # planning does without
+            gave_up = Finding(step.name, f"the {step.name} probe gave up: {error}")
+            task, by_products = prepared.task, {}
+            evidence = replace(prepared.evidence, findings=(*prepared.evidence.findings, gave_up))
         entries = None
         seconds = time.perf_counter() - started
         spent += seconds
@@ -367,6 +377,17 @@ def _probe(
         prepared.evidence = _with_price(evidence, step.name, seconds, len(prepared.evidence.findings))
         prepared.by_products.update(by_products)
     return entries
+
+
+def _can_be(evidence: Evidence) -> bool:
+    """Whether no number in it is NaN, and none infinite that is a measure of the data."""
+    plain = evidence.norm_fro, evidence.tail_energy, evidence.small_fraction, evidence.effective_rank
+    measured = evidence.norm_2, evidence.residual, evidence.solution, evidence.coherence
+    lows = [interval.low for interval in measured if interval is not None]
+    intervals = [interval for interval in (*measured, evidence.condition, evidence.scaled_condition) if interval]
+    ends = [end for interval in intervals for end in (interval.median, interval.low, interval.high)]
+    finite = all(math.isfinite(x) for x in (*plain, *evidence.singular_values, *lows) if x is not None)
+    return finite and not any(map(math.isnan, ends))
 
 
 def _pool_after(work: Work, profile: HardwareProfile, pool: Pool) -> Pool:
@@ -580,8 +601,9 @@ def _race(
         for _ in range(2):  # the first one warms up
             started = time.perf_counter()
             try:
-                entry.algorithm.solve(A, b, task, entry.options, prepared.evidence, {})
-            except ArithmeticError:
+                with library_errors(), np.errstate(all="ignore"):
+                    entry.algorithm.solve(A, b, task, entry.options, prepared.evidence, {})
+            except (Breakdown, MemoryError):
                 break
             times.append(time.perf_counter() - started)
         if times and forecast > 0:

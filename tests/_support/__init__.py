@@ -11,5 +11,6 @@
 ``machine``       a synthetic hardware profile, so that decisions can be asserted
 ``fakes``         algorithms that fail in a chosen way
 ``certifying``    one call for each certificate
+``gallery``       adversarial problems, each made from two numbers, and a judge of the answers
 ``faults``        kernels that fail at a chosen call
 """

@@ -49,7 +49,9 @@ def exponent_of(a) -> int:
 def residual(A, x, b) -> tuple[DoubleDouble, int]:
     """b - A x, scaled: returns (r, e) with b - A x = r 2^e. x : (n, k), b : (m, k)."""
     # Columns of A of one size: products are exact relative to the largest in the row times the largest in the column.
-    a = np.where(A.any(axis=0), np.frexp(np.abs(A).max(axis=0, initial=0.0))[1], 0)[:, None]
+    counts = A.any(axis=0)[:, None]
+    x = np.where(counts, x, 0.0)
+    a = np.where(counts, np.frexp(np.abs(A).max(axis=0, initial=0.0))[1][:, None], 0)
     # The larger of the two terms sets the scale.
     e = max(exponent_of(b), int(np.max(np.where(x != 0.0, np.frexp(x)[1] + a, -4000), initial=-4000)))
     return DoubleDouble.of(np.ldexp(b, -e)) - DoubleDouble.of(np.ldexp(A, -a.T)) @ np.ldexp(x, a - e), e

@@ -12,6 +12,7 @@ from autonla.planner.kinds.linear_system import LinearSystemKind
 def _nothing_remembered():
     """Some tests replace the algorithms of a kind: what was planned with others must not be remembered."""
     planning._enumerated.cache_clear()
+    planning._priced.cache_clear()
     fast_path._on_the_fastest_library.cache_clear()
 
 

@@ -414,7 +414,7 @@ def test_the_next_attempt_is_not_said_to_have_been_stopped(clock):
 @pytest.mark.parametrize(("passed", "forecast", "expected"), [
     (0.5, 0.4, True),  # it fits what is left
     (0.5, 40.0, False),
-    (5.0, 0.9, True),  # late, but it takes less than a second
+    (2.0, 0.9, True),  # late, but it takes less than a second
     (5.0, 1.1, True),  # late, but less than a quarter of what has passed
     (5.0, 1.3, False),
     (500.0, 120.0, True),

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import autonla as nla
-from autonla.planner import attempts, execution, fast_path, planning
+from autonla.planner import api, attempts, execution, fast_path, planning
 from autonla.planner.certificate import Certificate
 from autonla.planner.kinds import ProbeStep
 from autonla.planner.kinds.least_squares import UNSEEN, LeastSquaresKind
@@ -43,6 +43,7 @@ def use(monkeypatch):
 
     def install(*algorithms, probes=()):
         planning._enumerated.cache_clear()  # plans made with other algorithms
+        planning._priced.cache_clear()
         monkeypatch.setattr(LinearSystemKind, "algorithms", property(lambda self: algorithms))
         monkeypatch.setattr(LinearSystemKind, "probes", property(lambda self: probes))
         monkeypatch.setattr(LinearSystemKind, "small", lambda self, task: True)
@@ -67,6 +68,14 @@ def clock(monkeypatch) -> Clock:
     for module in (attempts, execution, fast_path, planning):
         monkeypatch.setattr(module, "time", clock)
     return clock
+
+
+@pytest.fixture
+def known_machine(monkeypatch) -> None:
+    """What runs at once, and what follows it, is priced on the synthetic machine."""
+    machine = planning.Machine(PROFILE, "the synthetic machine")
+    for module in (api, fast_path, planning):
+        monkeypatch.setattr(module, "machine_of", lambda profile: machine)
 
 
 def after(clock: Clock, seconds: float, answer=None):
@@ -332,9 +341,7 @@ def test_an_answer_that_comes_late_is_handed_out_as_the_budget_says(use, clock):
     assert solve(nla.Budget(accuracy=1e-12)).status == "certified"
 
 
-def test_what_runs_at_once_may_come_late_as_well(use, clock, monkeypatch):
-    monkeypatch.setattr(planning, "machine_of", lambda profile: planning.Machine(PROFILE, "synthetic"))
-    monkeypatch.setattr(fast_path, "machine_of", planning.machine_of)
+def test_what_runs_at_once_may_come_late_as_well(use, clock, known_machine):
     use(fake("slow", after(clock, 3.0), seconds=0.1))
     with pytest.raises(BudgetExceeded, match="it took 3 s, and 1 s were allowed") as caught:
         nla.solve(PROBLEM, nla.Budget(accuracy=1e-12, latency=1.0), rng=0)
@@ -436,11 +443,9 @@ def test_an_answer_with_a_certificate_goes_before_one_without(use, clock, monkey
     np.testing.assert_array_equal(solution.value, np.linalg.solve(A, B) * (1.0 + 1e-6))
 
 
-def test_time_spent_before_the_plan_is_gone(use, clock, monkeypatch):
+def test_time_spent_before_the_plan_is_gone(use, clock, known_machine):
     """What was tried at once and failed has taken from the latency; the plan knows."""
-    monkeypatch.setattr(planning, "machine_of", lambda profile: planning.Machine(PROFILE, "synthetic"))
-    monkeypatch.setattr(fast_path, "machine_of", planning.machine_of)
-    use(fake("first", after(clock, 0.8, breaks_down), seconds=0.1), fake("next", lapack, seconds=0.5, safe=True))
+    use(fake("first", after(clock, 0.8, breaks_down), seconds=0.5), fake("next", lapack, seconds=0.6, safe=True))
     with pytest.raises(InfeasibleBudget, match="200 ms are left"):
         nla.solve(PROBLEM, nla.Budget(accuracy=1e-12, latency=1.0), rng=0)
     assert nla.solve(PROBLEM, nla.Budget(accuracy=1e-12, latency=2.0), rng=0).status == "certified"
@@ -566,9 +571,7 @@ def test_where_memory_ran_out_what_needs_less_comes_first(use):
     assert outcomes(solve())[-1] == ("larger", "certified")  # where nothing else is left
 
 
-def test_memory_that_runs_out_at_once_is_planned_around(use, monkeypatch):
-    monkeypatch.setattr(planning, "machine_of", lambda profile: planning.Machine(PROFILE, "synthetic"))
-    monkeypatch.setattr(fast_path, "machine_of", planning.machine_of)
+def test_memory_that_runs_out_at_once_is_planned_around(use, known_machine):
     none = runs_out(RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."))
     use(fake("first", none, seconds=0.1, peak_bytes=1e8), fake("leaner", lapack, seconds=0.3, peak_bytes=1e6))
     solution = nla.solve(PROBLEM, TIGHT, rng=0)
@@ -600,10 +603,8 @@ def test_memory_that_runs_out_in_the_certificate(use, monkeypatch):
 # Never worse than what was computed on the way.
 
 
-def test_an_answer_is_scaled_back_by_what_it_was_computed_with(monkeypatch):
+def test_an_answer_is_scaled_back_by_what_it_was_computed_with(monkeypatch, known_machine):
     """A row that a glance overlooks: at once A is taken as it is, then it is scaled. The first answer is the best."""
-    monkeypatch.setattr(planning, "machine_of", lambda profile: planning.Machine(PROFILE, "synthetic"))
-    monkeypatch.setattr(fast_path, "machine_of", planning.machine_of)
     rng = np.random.default_rng(0)
     G, b = rng.standard_normal((200, 200)), rng.standard_normal(200)
     G[3] *= 1e70

@@ -30,7 +30,7 @@ from autonla.planner.plans import Candidate, Plan
 from autonla.primitives import Breakdown, algorithms_for
 from autonla.primitives.kernels import library
 from autonla.primitives.stopping import stop_asked
-from autonla.probes import conditioning
+from autonla.probes import conditioning, effective_rank
 from autonla.profiles.errors import AutonlaError, BudgetExceeded, CertificationFailed
 from tests._support import matrices, spectra, truth
 from tests._support.faults import PHASES, RAISED, Faults, faulty_kernels, lines_run, not_a_number, one_number_wrong
@@ -438,6 +438,22 @@ def test_a_probe_that_finds_what_cannot_be_is_not_believed(monkeypatch):
             plan = nla.plan(problem, nla.Budget(accuracy=accuracy), rng=1, profile=PROFILE)
         assert plan.evidence.norm_2 is None
         assert "gave up: what it found is not finite" in plan.explain()
+
+
+def test_a_glance_that_fails_leaves_out_what_it_was_to_tell_of(monkeypatch, known_machine):
+    """Float32 factors are not tried at once where nothing says that they will do."""
+    problem = nla.LinearSystem(spectrum(460, 460, 10.0, 9), np.ones(460))
+    assert nla.solve(problem, rng=0).record.attempts[0].label.startswith("mixed_lu")
+    for error in (np.linalg.LinAlgError("no convergence"), MemoryError("Unable to allocate 3 TiB")):
+
+        def fails(*operands, error=error, **how):
+            raise error
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(effective_rank, "run", fails)
+            solution = nla.solve(problem, rng=0)
+        assert solution.status == "certified"
+        assert [a.label for a in solution.record.attempts] == ["lu[scipy float64]"]
 
 
 # Memory that runs out beside the kernels.
