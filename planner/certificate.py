@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..primitives.interval import Interval
+
+
+def says_enough(bound: float, target: float | None) -> bool:
+    """Whether a bound relative to the size of the problem keeps a target; without one, whether it says something."""
+    return bound < 1.0 if target is None else math.isfinite(bound) and bound <= target
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,17 +211,17 @@ def execute(
         energy_source="modelled" if reading is None else reading.source,
         attempts=tuple(run.attempts),
     )
-    tried = "; ".join(f"{a.label}: {a.outcome}" for a in run.attempts)
     if late:
         plan = replace(plan, notes=(_late(run, total), *plan.notes))
     if run.best is None:
         everything = {"plan": plan, "tried": tuple(run.attempts)}
         if run.out_of_memory:
-            raise BudgetExceeded(f"memory ran out: {tried}", resource="memory", **everything)
+            raise BudgetExceeded(f"memory ran out: {_tried(run)}", resource="memory", **everything)
         if late:
-            raise BudgetExceeded(f"no answer in time: {plan.notes[0]}. {tried}", resource="latency", **everything)
+            message = f"no answer in time: {plan.notes[0]}. {_tried(run)}"
+            raise BudgetExceeded(message, resource="latency", **everything)
         raise CertificationFailed(
-            f"no algorithm came to an answer{_diagnosis(run)}. Tried: {tried}", tried=tuple(run.attempts)
+            f"no algorithm came to an answer{_diagnosis(run)}. Tried: {_tried(run)}", tried=tuple(run.attempts)
         )
     outcome, certificate = run.best
     if run.prepared.exponent_A != prepared.exponent_A:  # it was looked at while it ran
@@ -235,11 +235,16 @@ def execute(
     if not done and not certificate.satisfied and strict:
         raise CertificationFailed(
             f"accuracy {plan.target:.1e} could not be certified; the best answer has {certificate.metric} at most"
-            f" {certificate.bound:.1e} and is attached as .solution{_diagnosis(run)}. Tried: {tried}",
+            f" {certificate.bound:.1e} and is attached as .solution{_diagnosis(run)}. Tried: {_tried(run)}",
             solution=solution,
             tried=tuple(run.attempts),
         )
     return solution
+
+
+def _tried(run: Attempts) -> str:
+    """What was tried and how it ended, in one line."""
+    return "; ".join(f"{a.label}: {a.outcome}" for a in run.attempts)
 
 
 def _diagnosis(run: Attempts) -> str:
@@ -268,10 +273,9 @@ def _came_late(run: Attempts, solution: Solution) -> BudgetExceeded:
     """The error that hands out an answer which came too late."""
     certificate = solution.certificate
     promised = f"has {certificate.metric} at most {certificate.bound:.1e}"
-    tried = "; ".join(f"{a.label}: {a.outcome}" for a in run.attempts)
     return BudgetExceeded(
         f"{_late(run, solution.record.seconds['total'])}; the answer {promised} and is attached as .solution."
-        f" Tried: {tried}",
+        f" Tried: {_tried(run)}",
         resource="latency",
         plan=solution.plan,
         solution=solution,

@@ -33,7 +33,7 @@ class Task:
     target : float
         Error asked for, in the kind's default metric; iterative algorithms stop by it.
     metric : str
-        What the answer's error is measured in; "" is the kind's default metric.
+        What the answer's error is measured in; "" stands for the kind's default metric.
     rank : int or None
         LowRank: the rank asked for, None for the smallest that meets `target`.
     ridge : float

@@ -33,16 +33,16 @@ from ...primitives.algorithm import Algorithm, Breakdown
 from ...primitives.evidence import Evidence
 from ...primitives.interval import Interval
 from ...primitives.kernels._library import Library
+from ...primitives.linear_system.refined_lu import COMPENSATED
 from ...primitives.task import Task
 from ...primitives.work import Calls, Work
-from ..certificate import Certificate
+from ..certificate import Certificate, says_enough
 from .linear_system import rounding_of_residual
 from .products import UNIT, as_columns, column_norm_list, matmul64
 
 METRIC = "forward_error"
 _TEST_VECTORS = 4
 _LOOSE = 1.5  # bound over estimate from which what is left is solved for as well
-_COMPENSATED = 4.0  # products with A that such a residual costs as much as
 
 
 def certify(
@@ -127,7 +127,7 @@ def certify(
     if not math.isfinite(condition.high):
         return refused(f"A is singular to {task.dtype} (condition number at least {condition.low:.1g})", condition)
     method = f"the error solved for, {how}; condition number {condition.low:.1g} to {condition.high:.1g}"
-    satisfied = bound < 1.0 if target is None else math.isfinite(bound) and bound <= target
+    satisfied = says_enough(bound, target)
     return Certificate(METRIC, bound, estimate, confidence, method, target, satisfied, condition=condition)
 
 
@@ -177,12 +177,12 @@ def work(task: Task, evidence: Evidence, algorithm: Algorithm, options: Any) -> 
     n, r = task.n, max(1, task.nrhs)
     columns = r + _TEST_VECTORS
     k = Calls(options.backend, "float64")
-    calls = [k("gemm", n, r, n, count=_COMPENSATED), k("gemm", n, columns, n)]
-    once_more = algorithm.work(replace(task, nrhs=columns), evidence, options)
+    calls = [k("gemm", n, r, n, count=COMPENSATED), k("gemm", n, columns, n)]
     if leaves_factor(algorithm, options):
         calls.append(k("trsm", n, columns, count=2.0))
         peak = 0.0
     else:
+        once_more = algorithm.work(replace(task, nrhs=columns), evidence, options)
         calls += once_more.calls
         peak = once_more.peak_bytes
     return Work(tuple(calls), peak + 8.0 * n * (3 * r + 4 * columns))

@@ -44,7 +44,7 @@ from ...primitives.norms import column_norms as norms_of_columns
 from ...primitives.sketches import make_sketch
 from ...primitives.task import UNIT_ROUNDOFF, Task
 from ...primitives.work import Calls, KernelCall, Work
-from ..certificate import Certificate
+from ..certificate import Certificate, says_enough
 from .products import (
     UNIT,
     as_columns,
@@ -448,7 +448,7 @@ def certify(
     if outside is not None:
         why = f"not of minimum norm: {outside}"
         return Certificate(metric, math.inf, estimate, embedding.confidence, why, target, False, rank)
-    satisfied = bound < 1.0 if target is None else math.isfinite(bound) and bound <= target
+    satisfied = says_enough(bound, target)
     return Certificate(metric, bound, estimate, embedding.confidence, method, target, satisfied, rank)
 
 
@@ -488,8 +488,7 @@ def _where_positive(lib: Library, above: Any, below: Any) -> Any:
 def _seen_through(lib: Library, norm_x: Any, norm_r: Any, norm_A: float) -> Any:
     """By what factor (||x||^2 A'A + ||r||^2 I)^(-1/2) A' multiplies at most: min(1 / ||x||, ||A|| / ||r||)."""
     one = lib.xp.ones_like(norm_x)
-    by_x = lib.xp.where(norm_x > 0, one / lib.xp.where(norm_x > 0, norm_x, one), lib.xp.inf * one)
-    by_r = lib.xp.where(norm_r > 0, norm_A * one / lib.xp.where(norm_r > 0, norm_r, one), lib.xp.inf * one)
+    by_x, by_r = _where_positive(lib, one, norm_x), _where_positive(lib, norm_A * one, norm_r)
     least = lib.xp.where(by_x < by_r, by_x, by_r)
     return lib.xp.where(least < lib.xp.inf, least, 0.0 * one)  # x = 0 and r = 0: b is 0 too
 

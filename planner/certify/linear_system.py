@@ -25,7 +25,7 @@ from ...primitives.kernels._library import Library
 from ...primitives.norms import needs_no_scaling, spectral_norm_from_below
 from ...primitives.task import Task
 from ...primitives.work import Calls, Work
-from ..certificate import Certificate
+from ..certificate import Certificate, says_enough
 from .products import UNIT, as_columns, column_norm_list, matmul64, rmatmul64
 
 _MANY, _TEST_VECTORS = 64, 16  # right-hand sides from which test vectors are tried first, and how many
@@ -138,7 +138,7 @@ def certify(
         exact = _numba.residual_compensated(lib.to_numpy(A), lib.to_numpy(X), lib.to_numpy(B))
         bound, estimate = worst(column_norm_list(lib.asarray(exact)), UNIT)
         method = "one product with A in twice float64's precision"
-    satisfied = bound < 1.0 if target is None else math.isfinite(bound) and bound <= target
+    satisfied = says_enough(bound, target)
     return Certificate(metric, bound, estimate, 1.0, method, target, satisfied)
 
 

@@ -107,7 +107,7 @@ class LeastSquaresKind(Kind):
         return Task(
             kind=self.name, m=A.shape[0], n=A.shape[1], nrhs=problem.right_hand_sides, dtype=dtype,
             library=problem.access, device=problem.device, order=problem.order(), target=target,
-            metric="" if problem.metric == LeastSquares.metrics[0] else problem.metric or "",
+            metric=problem.metric,
             ridge=problem.ridge, seed=seed,
         )  # fmt: skip
 

@@ -136,7 +136,7 @@ class LinearSystemKind(Kind):
         return Task(
             kind=self.name, m=A.shape[0], n=A.shape[1], nrhs=problem.right_hand_sides, dtype=dtype,
             library=problem.access, device=problem.device, order=problem.order(), target=target,
-            metric="" if problem.metric == LinearSystem.metrics[0] else problem.metric or "",
+            metric=problem.metric,
             structure=problem.assume or "general", seed=seed,
         )  # fmt: skip
 

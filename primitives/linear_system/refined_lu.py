@@ -27,7 +27,7 @@ from ._common import Factor, Settings, checked, matrix, right_hand_side, setting
 
 MOST_CORRECTIONS = 8
 _SLOWEST = 0.25  # a correction that shrinks the last by less will not come to an end in so many
-_PRODUCT = 4.0  # products in float64 that a compensated one takes as long as
+COMPENSATED = 4.0  # products in float64 that one in twice the precision takes as long as
 _U = UNIT_ROUNDOFF["float64"]
 
 
@@ -53,7 +53,7 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
     k, count = Calls(options.backend, "float64"), forecast_corrections(task, evidence)
     once = lu.work(task, evidence, options)
     n, r = task.n, max(1, task.nrhs)
-    again = (k("gemm", n, r, n, count=_PRODUCT * count), k("trsm", n, r, count=2.0 * count))
+    again = (k("gemm", n, r, n, count=COMPENSATED * count), k("trsm", n, r, count=2.0 * count))
     return Work((*once.calls, *again), once.peak_bytes + vector_bytes(task, 8))
 
 
