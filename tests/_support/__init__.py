@@ -12,5 +12,6 @@
 ``fakes``         algorithms that fail in a chosen way
 ``certifying``    one call for each certificate
 ``gallery``       adversarial problems, each made from two numbers, and a judge of the answers
+``damage``        documents of plain data with something else at some place
 ``faults``        kernels that fail at a chosen call
 """

@@ -18,6 +18,7 @@ from autonla.planner.plans import Plan
 from autonla.profiles import Correction, EnergyModel, HardwareProfile, Term, store
 from autonla.profiles.errors import AutonlaError, PlanError
 from autonla.profiles.schema import LONGEST, SHORTEST
+from tests._support.damage import leaves, tampered
 from tests._support.machine import synthetic_profile
 
 PROFILE = synthetic_profile()
@@ -160,35 +161,13 @@ NASTY: tuple[Any, ...] = (
 )  # fmt: skip
 
 
-def leaves(document: Any, path: tuple = ()) -> Iterator[tuple]:
-    """Paths to everything in a document; of a long list the first three members stand for the others."""
-    if path:
-        yield path
-    if isinstance(document, dict):
-        for key, value in document.items():
-            yield from leaves(value, (*path, key))
-    elif isinstance(document, list):
-        for i, value in enumerate(document[:3]):
-            yield from leaves(value, (*path, i))
-
-
-def tampered(document: dict, path: tuple, value: Any) -> dict:
-    """The document with another value at a path."""
-    document = json.loads(json.dumps(document))
-    place = document
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
-    return document
-
-
 @pytest.mark.parametrize("kind", MAKERS)
 def test_whatever_stands_where_a_value_should_is_refused_or_harmless(kind):
     """What is read can be explained, written again and run: the answer is certified, or refused by type."""
     plan = made(kind)
     document = json.loads(plan.to_json())
     del document["checksum"]
-    trials = [(path, value) for path in leaves(document) for value in NASTY]
+    trials = [(path, value) for path in leaves(document, 3) for value in NASTY]
     random.Random(1).shuffle(trials)
     read = 0
     for path, value in trials[:1000]:

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from autonla.profiles import HardwareProfile, ProfileError, Run, records, store
+from tests._support.damage import leaves, tampered
 
 FULL = OSError(28, "No space left on device")
 
@@ -113,29 +114,13 @@ NASTY: tuple[Any, ...] = (
 )  # fmt: skip
 
 
-def leaves(document: Any, path: tuple = ()) -> Iterator[tuple]:
-    if path:
-        yield path
-    if isinstance(document, dict):
-        for key, value in document.items():
-            yield from leaves(value, (*path, key))
-    elif isinstance(document, list):
-        for i, value in enumerate(document[:2]):
-            yield from leaves(value, (*path, i))
-
-
 def test_whatever_stands_where_a_value_should_is_refused_or_a_profile(profile):
     document = json.loads(profile.model_dump_json())
-    trials = [(path, value) for path in leaves(document) for value in NASTY]
+    trials = [(path, value) for path in leaves(document, 2) for value in NASTY]
     assert len(trials) > 1000
     refused = 0
     for path, value in trials:
-        changed = json.loads(json.dumps(document))
-        place = changed
-        for key in path[:-1]:
-            place = place[key]
-        place[path[-1]] = value
-        data = sealed(json.dumps(changed).encode())
+        data = sealed(json.dumps(tampered(document, path, value)).encode())
         if refusal(data) is not None:
             refused += 1
             continue
@@ -455,6 +440,18 @@ def test_a_file_system_without_locks_is_said(profile, tmp_path, monkeypatch):
 
 # Several at once.
 
+
+def killed(program: str, *arguments: str, after: float) -> None:
+    """Run a program until it says that it is ready and so many seconds [s] longer, then kill it."""
+    child = subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"ready\n"
+    time.sleep(after)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait(60)
+    child.stdout.close()
+
+
 WRITER = """
 import sys
 from autonla.profiles import HardwareProfile, store
@@ -470,15 +467,7 @@ def test_a_writer_that_is_killed_leaves_a_whole_file_and_no_lock(profile, make_p
     path = store.save(profile, tmp_path / "profile.json")
     large = make_profile(name="large", notes=["x" * 100_000])
     for delay in (0.0, 0.003, 0.01, 0.02):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, large.model_dump_json(), str(path)], stdout=subprocess.PIPE
-        )
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == b"ready\n"
-        time.sleep(delay)
-        os.kill(writer.pid, signal.SIGKILL)
-        writer.wait(60)
-        writer.stdout.close()
+        killed(WRITER, large.model_dump_json(), str(path), after=delay)
         assert store.load(path).name in ("synthetic", "large")
         assert store.load(store.save(profile, path)) == profile
 
@@ -720,15 +709,7 @@ while True:
 def test_a_recorder_that_is_killed_costs_at_most_its_last_line(profile, twenty):
     path, mine = records.records_path(), records.identity(profile)
     for delay in (0.0, 0.01, 0.05):
-        recorder = subprocess.Popen(
-            [sys.executable, "-c", RECORDER, run(7, mine).model_dump_json()], stdout=subprocess.PIPE
-        )
-        assert recorder.stdout is not None
-        assert recorder.stdout.readline() == b"ready\n"
-        time.sleep(delay)
-        os.kill(recorder.pid, signal.SIGKILL)
-        recorder.wait(60)
-        recorder.stdout.close()
+        killed(RECORDER, run(7, mine).model_dump_json(), after=delay)
         records.append(run(8, mine))
         records.flush()
         assert records.runs_of(profile)[-1].n == 8
