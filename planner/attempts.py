@@ -23,7 +23,7 @@ from .candidates import Entry
 from .certificate import Certificate
 from .certify.products import is_double
 from .kinds import Kind
-from .prepare import Prepared, check
+from .prepare import Prepared, check, nbytes
 from .solution import Attempt
 
 # The certificate draws from its own random stream, never from the algorithm's.
@@ -368,9 +368,7 @@ class Attempts:
     @property
     def held_bytes(self) -> float:
         """Memory held beyond the operands while a candidate runs: scaled copies, by-products, the best answer [B]."""
-        value = None if self.best is None else self.best[0].value
-        parts = value if isinstance(value, tuple) else (value,)
-        return self.prepared.held_bytes + sum(float(getattr(part, "nbytes", 0.0)) for part in parts)
+        return self.prepared.held_bytes + (0.0 if self.best is None else nbytes(self.best[0].value))
 
     def may_follow(self, entry: Entry) -> bool:
         """Whether it is worth trying `entry` after what has failed, and whether it fits what is left."""

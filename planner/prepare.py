@@ -49,7 +49,7 @@ class Prepared:
     @property
     def held_bytes(self) -> float:
         """Memory held beyond the operands while a candidate runs: copies of them and by-products of probes [B]."""
-        return self.copied_bytes + sum(map(_nbytes, self.by_products.values()))
+        return self.copied_bytes + sum(map(nbytes, self.by_products.values()))
 
 
 def checked_norm(argument: str, x: Any) -> float:
@@ -148,11 +148,14 @@ def _scale(x: Any, exponent: int) -> Any:
     return x
 
 
-def _nbytes(value: Any) -> float:
+def nbytes(value: Any) -> float:
+    """Memory of the arrays in an answer or a by-product [B]."""
     size = getattr(value, "nbytes", None)
     if size is not None:
         return float(size)
-    return sum(_nbytes(getattr(value, f.name)) for f in fields(value)) if is_dataclass(value) else 0.0
+    if isinstance(value, (tuple, list)):
+        return sum(map(nbytes, value))
+    return sum(nbytes(getattr(value, f.name)) for f in fields(value)) if is_dataclass(value) else 0.0
 
 
 def prepare(problem: Problem, task: Task, *, later: bool = False) -> Prepared:

@@ -24,6 +24,7 @@ from autonla.planner.prepare import Prepared, prepare
 from autonla.primitives.algorithm import Algorithm, Breakdown, Outcome
 from autonla.primitives.evidence import Evidence
 from autonla.primitives.interval import Interval
+from autonla.primitives.linear_system import lu
 from autonla.primitives.linear_system._common import Factor
 from autonla.primitives.stopping import stop_asked
 from autonla.primitives.task import Task
@@ -332,7 +333,19 @@ def test_the_answer_that_is_kept_takes_memory_too():
     assert run.may_follow(second)
     run.attempt(first)
     assert run.held_bytes == 8 * N
+
     assert not run.may_follow(second)
+
+
+@pytest.mark.parametrize("backend", ["scipy", "torch"])
+def test_factors_that_are_handed_on_take_memory_whatever_they_are_kept_in(backend):
+    """LU in torch is a pair, in SciPy a record."""
+    n = 60
+    task, A, b = Task("linear_system", n, n), np.eye(n) + np.eye(n, k=1), np.ones(n)
+    options = next(s for s in lu.ALGORITHM.options(task, Evidence()) if s.backend == backend)
+    by_products = lu.ALGORITHM.solve(A, b, task, options, Evidence(), {}).by_products
+    held = Prepared(A, b, task, Evidence(), by_products=by_products).held_bytes
+    assert 8 * n * n < held <= 8 * n * n + 8 * n  # the factors, and the pivots
 
 
 def test_energy_that_was_spent_is_gone():
