@@ -30,6 +30,8 @@ from .solution import Attempt
 _CERTIFICATE_STREAM = 0x5EED_CE57
 # Without an accuracy in the budget an answer this far from LAPACK's is not taken from a shortcut.
 _FAR_FROM_LAPACK = 100.0
+# Of the failure probability that the budget allows: what a first answer may take, and what is left for those after it.
+_FIRST = 0.9
 # By-products of an answer that was not good enough from which the next candidate may go on (a range: by power steps).
 _CONTINUED = ("range", "factor")
 # A certificate is computed in spite of the hour where it takes so little [s], or adds so little to what has passed.
@@ -250,6 +252,8 @@ class Attempts:
         self.learned = False
         self.joules = 0.0  # forecast for what has been tried
         self.too_narrow = 0  # columns of a range that were too few for the certificate
+        self.certified = 0  # attempts that came as far as a certificate
+        self.spent = 0.0  # probability that one of them has been wrong
 
     def attempt(self, entry: Entry) -> bool:
         """Run one candidate; True when its answer satisfies the budget."""
@@ -275,22 +279,27 @@ class Attempts:
             return False
         self.seconds["run"] += ran
         self.seconds["certify"] += certified
+        if self.spent and certificate.confidence < 1.0:  # the answer that is returned was chosen among all of them
+            certificate = replace(certificate, confidence=certificate.confidence - self.spent)
+        self.spent += 1.0 - self._confidence()
+        self.certified += 1
         numbers = math.isfinite(certificate.bound) or is_sound(outcome.value)
         if numbers and (self.best is None or _rank(certificate) < _rank(self.best[1])):
             self.best = replace(outcome, by_products={}), certificate
             self.best_exponents = self.prepared.exponent_A, self.prepared.exponent_b
-        seen = outcome.by_products.get("condition")
+        condition = outcome.by_products.get("condition")
         found = certificate.condition
-        if seen is not None and math.isfinite(seen):
-            found = Interval.around(seen, 3.0).at_least(1.0)
+        if condition is not None and math.isfinite(condition):
+            found = Interval.around(condition, 3.0).at_least(1.0)
         if found is not None:
             self.prepared.evidence = replace(self.prepared.evidence, condition=found, scaled_condition=found)
         good = certificate.satisfied
         unlimited = not self.budget.limited or entry.candidate.forecast is None  # what runs at once was not weighed
         if good and self.budget.accuracy is None and unlimited and not entry.algorithm.safe:
-            good = certificate.bound <= _FAR_FROM_LAPACK * self.kind.lapack_target(
-                self.prepared.task, self.prepared.evidence
-            )
+            seen = self.prepared.evidence
+            if certificate.residual is not None and seen.residual is None:
+                seen = replace(seen, residual=Interval(certificate.residual, 0.0, certificate.residual))
+            good = certificate.bound <= _FAR_FROM_LAPACK * self.kind.lapack_target(self.prepared.task, seen)
         sentence = "certified" if good else f"its certificate allows only {certificate.bound:.1e}"
         if certificate.method == _NO_TIME:
             sentence = _NO_TIME
@@ -311,7 +320,7 @@ class Attempts:
 
     def _run(self, entry: Entry) -> tuple[Outcome, Certificate, float, float]:
         """`run_and_certify`; once more where it broke down on an A that nobody had looked at, and that was scaled."""
-        how = self.metric, self.budget.accuracy, self.budget.confidence
+        how = self.metric, self.budget.accuracy, self._confidence()
         watch: dict[str, Any] = {}
         if self.budget.latency is not None:
             watch = {"stop": self._stop, "worth_certifying": lambda ran: self._worth_certifying(entry, ran)}
@@ -325,6 +334,15 @@ class Attempts:
             if not self.prepared.exponent_A:
                 raise
         return run_and_certify(self.kind, self.prepared, entry, *how, **watch)
+
+    def _confidence(self) -> float:
+        """Of the next certificate: whatever their number, all of them hold with the budget's.
+
+        The first leaves a tenth of the failure probability, of which the k-th after it has 1 / (k (k + 1)).
+        """
+        k = self.certified
+        share = _FIRST if k == 0 else (1.0 - _FIRST) / (k * (k + 1))
+        return 1.0 - share * (1.0 - self.budget.confidence)
 
     def _stop(self) -> bool:
         """Whether the latency is over: what iterates then ends with what it has."""

@@ -74,7 +74,8 @@ class Budget:
     energy : float [J] or str, optional
         Energy: 50.0, "50 J".
     confidence : float, default 0.99
-        Probability in (0.5, 1) with which randomized certificates and the latency and energy forecasts must hold.
+        Probability in (0.5, 1) with which randomized certificates, all attempts together, and the latency and energy
+        forecasts must hold.
     minimize : {"latency", "memory", "energy", "error"}, default "latency"
         What to make small among the answers that fit.
     on_infeasible : {"raise", "best_effort"}, default "raise"

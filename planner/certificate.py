@@ -40,6 +40,8 @@ class Certificate:
         Of the range that a bound on the best error rests on, where a wider one is needed for a better bound.
     condition : Interval or None
         The 2-norm condition number of A between bounds that hold with `confidence`, where it was looked for.
+    residual : float or None
+        Least squares: ||b - A x|| / ||b||, worst right-hand side.
     """
 
     metric: str
@@ -52,6 +54,7 @@ class Certificate:
     numerical_rank: int | None = None
     columns: int | None = None
     condition: Interval | None = None
+    residual: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain data."""

@@ -235,7 +235,8 @@ def execute(
     if not done and not certificate.satisfied and strict:
         raise CertificationFailed(
             f"accuracy {plan.target:.1e} could not be certified; the best answer has {certificate.metric} at most"
-            f" {certificate.bound:.1e} and is attached as .solution{_diagnosis(run)}. Tried: {_tried(run)}",
+            f" {certificate.bound:.1e} ({certificate.method}) and is attached as .solution{_diagnosis(run)}."
+            f" Tried: {_tried(run)}",
             solution=solution,
             tried=tuple(run.attempts),
         )

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..profiles.atomic import replacing
 from ..profiles.errors import InvalidProblem
 from .operand import check_sparse
 
@@ -109,10 +110,10 @@ def check_output(file: str | Path, kind: str) -> Path:
 
 
 def write_value(path: Path, value: Any) -> None:
-    """An array to ``.npy`` or (as ``x``) to ``.npz``; a named tuple of arrays to ``.npz`` under its names."""
+    """An array to ``.npy`` or (as ``x``) to ``.npz``; a named tuple to ``.npz``. The file is written whole or not."""
     fields = value._asdict() if hasattr(value, "_asdict") else {"x": value}
     arrays = {key: np.asarray(array) for key, array in fields.items()}
-    with _said(path, "cannot be written"), path.open("wb") as file:
+    with _said(path, "cannot be written"), replacing(path) as file:
         if path.suffix == ".npy":
             np.save(file, arrays["x"], allow_pickle=False)
         else:

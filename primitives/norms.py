@@ -30,6 +30,9 @@ _EPS = {"float64": 2.0**-52, "float32": 2.0**-23}
 # Arrays with norms up to these, and down to one over them, need no scaling: fourth powers and their sums stay inside
 # the exponent range.
 UNSCALED = {"float64": 1e60, "float32": 1e8}
+# By how much, relative, a norm may be off: sums of one number, again and again, in torch (3e-12 and 6e-4 were measured
+# of 4 million entries; numpy is a hundred and forty times closer).
+NORM_ROUNDING = {"float64": 1e-9, "float32": 1e-3}
 # Outside [1/_SAFE, _SAFE] squares, and sums and ratios of squares, come near the ends of the exponent range.
 _SAFE = {"float64": 2.0**200, "float32": 2.0**20}
 

@@ -18,13 +18,13 @@ import hashlib
 import json
 import os
 import re
-import secrets
 from importlib import resources
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import ValidationError
 
+from .atomic import replacing
 from .errors import ProfileError
 from .fingerprint import compare, core_counts, fingerprint, processor
 from .schema import SCHEMA_VERSION, HardwareProfile
@@ -208,17 +208,10 @@ def save(profile: HardwareProfile, path: str | os.PathLike[str] | None = None) -
         raise ProfileError(f"the profile takes {len(data)} bytes, the limit is {MAX_BYTES}: measure fewer points")
     path = profile_path() if path is None else _expand(path)
     try:
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        lock = path.with_name(f".{path.name}.lock")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS):
-            try:
-                with temporary.open("xb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())  # else a power cut can leave the new name on empty blocks
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with FileLock(lock, timeout=LOCK_SECONDS), replacing(path) as file:
+            file.write(data)
     except Timeout:
         raise ProfileError(f"{path}: another process has kept it locked for {LOCK_SECONDS:.0f} s") from None
     except (OSError, ValueError, NotImplementedError) as error:  # no name, or no locks in the file system

@@ -249,10 +249,10 @@ def test_spoilt_least_squares_solution_measures_what_was_done_to_it(delta, direc
     spoilt = x_true.hi + step * Vh[direction]
     change = DoubleDouble.of(spoilt) - x_true
     predicted = (DoubleDouble.of(A) @ change).norm() / np.linalg.norm(b)
-    assert truth.prediction_error(A, spoilt, b) == pytest.approx(predicted, rel=1e-3)
+    assert truth.prediction_error(A, spoilt, b) == pytest.approx(predicted, rel=1e-3, abs=0.0)
     if step * s[direction] > 1e4 * 1e-16 * np.linalg.norm(x_true.hi):
         # And by the textbook: the step times its singular value.
-        assert predicted == pytest.approx(step * s[direction] / np.linalg.norm(b), rel=1e-3)
+        assert predicted == pytest.approx(step * s[direction] / np.linalg.norm(b), rel=1e-3, abs=0.0)
 
 
 def test_spoilt_ridge_solution_measures_what_was_done_to_it(rng):
@@ -264,7 +264,7 @@ def test_spoilt_ridge_solution_measures_what_was_done_to_it(rng):
     for direction in (0, 7):
         spoilt = x_true.hi + 1e-4 * Vh[direction]
         predicted = 1e-4 * np.hypot(s[direction], 1e-5) / np.linalg.norm(b)
-        assert truth.prediction_error(A, spoilt, b, ridge) == pytest.approx(predicted, rel=1e-3)
+        assert truth.prediction_error(A, spoilt, b, ridge) == pytest.approx(predicted, rel=1e-3, abs=0.0)
 
 
 @pytest.mark.parametrize("exponent", [13, 14, 15, 16, 17])
@@ -306,7 +306,7 @@ def test_degenerate_least_squares():
     assert truth.prediction_error(np.ones((3, 1)), np.array([np.nan]), np.ones(3)) == np.inf
     # The worst column counts.
     A, X = np.eye(4)[:, :2], np.array([[1.0, 1.0], [1.0, 1.5]])
-    assert truth.prediction_error(A, X, np.ones((4, 2))) == pytest.approx(0.25)
+    assert truth.prediction_error(A, X, np.ones((4, 2))) == pytest.approx(0.25, rel=1e-6, abs=0.0)
 
 
 @pytest.mark.parametrize("make", ["wide", "wide deficient", "tall deficient"])
@@ -323,7 +323,9 @@ def test_minimum_norm_excess(make, exponent, rng):
     null = linalg.null_space(matrix.A)[:, 0]
     for t in (1e-2, 1e-6):
         spoilt = x + t * np.linalg.norm(x) * null
-        assert truth.minimum_norm_excess(A, np.ldexp(spoilt, -exponent), matrix.rank) == pytest.approx(t, rel=1e-3)
+        assert truth.minimum_norm_excess(A, np.ldexp(spoilt, -exponent), matrix.rank) == pytest.approx(
+            t, rel=1e-3, abs=0.0
+        )
 
 
 # Linear systems.
@@ -339,11 +341,11 @@ def test_backward_error_agrees_with_mpmath(rng):
             norm_A = mpmath.svd_r(mp_matrix(A), compute_uv=False)[0]
             want = float(above / (norm_A * mpmath.norm(mp_matrix(spoilt)) + mpmath.norm(mp_matrix(b))))
         measured = truth.backward_error(A, spoilt, b)
-        assert measured == pytest.approx(want, rel=1e-12)
+        assert measured == pytest.approx(want, rel=1e-12, abs=0.0)
         assert abs(measured - want) <= measured.uncertainty
         for p, q in ((499, 499), (-499, -499), (499, 0), (-499, 0)):
             scaled = truth.backward_error(np.ldexp(A, p), np.ldexp(spoilt, q - p), np.ldexp(b, q))
-            assert scaled == pytest.approx(measured, rel=1e-13)
+            assert scaled == pytest.approx(measured, rel=1e-13, abs=0.0)
 
 
 @pytest.mark.parametrize("delta", [1e-3, 1e-8, 1e-13])
@@ -356,7 +358,7 @@ def test_spoilt_linear_solution_measures_what_was_done_to_it(delta, rng):
     spoilt = x + delta * np.linalg.norm(x) * Vh[0]
     predicted = delta * np.linalg.norm(x) * s[0] / (s[0] * np.linalg.norm(spoilt) + np.linalg.norm(b))
     assert truth.backward_error(A, x, b) < 1e-15
-    assert truth.backward_error(A, spoilt, b) == pytest.approx(predicted, rel=2e-3)
+    assert truth.backward_error(A, spoilt, b) == pytest.approx(predicted, rel=2e-3, abs=0.0)
     # Along the last singular vector the same step is invisible to A, and rightly so.
     hidden = x + 1e-4 * np.linalg.norm(x) * Vh[-1]
     assert truth.backward_error(A, hidden, b) < 1e-15
@@ -388,7 +390,7 @@ def test_low_rank_error_agrees_with_mpmath(rng):
         for p in (0, 499, -499):
             scaled = np.ldexp(A, p), U[:, :k], np.ldexp(s[:k], p), Vh[:k]
             measured = truth.low_rank_error(*scaled)
-            assert measured == pytest.approx(want, rel=1e-8)
+            assert measured == pytest.approx(want, rel=1e-8, abs=0.0)
             assert abs(measured - want) <= measured.uncertainty + 1e-14 * want
             least = truth.best_rank_error(scaled[0], k)
             assert abs(least - best) <= least.uncertainty
@@ -411,9 +413,9 @@ def test_rotated_singular_vector_measures_its_angle(theta, rng):
     tail = np.sum(s[k:] ** 2)
     predicted = np.sqrt(1 + np.sin(theta) ** 2 * (s[k - 1] ** 2 - s[k] ** 2) / tail) - 1
     measured = truth.low_rank_excess(A, Q @ P, t, Wh, k)
-    assert measured == pytest.approx(predicted, rel=1e-3)
+    assert measured == pytest.approx(predicted, rel=1e-3, abs=0.0)
     assert truth.low_rank_error(A, Q @ P, t, Wh) == pytest.approx(
-        np.sqrt(tail) / np.linalg.norm(A) * (1 + predicted), rel=1e-10
+        np.sqrt(tail) / np.linalg.norm(A) * (1 + predicted), rel=1e-10, abs=0.0
     )
 
 
@@ -422,7 +424,7 @@ def test_best_rank_error_is_known_from_the_singular_values(rng):
     A = matrices.with_spectrum(90, 30, s, rng).scaled(-499).A
     for k in (0, 1, 10, 29):
         best = truth.best_rank_error(A, k)
-        assert best == pytest.approx(np.linalg.norm(s[k:]) / np.linalg.norm(s), rel=1e-12)
+        assert best == pytest.approx(np.linalg.norm(s[k:]) / np.linalg.norm(s), rel=1e-12, abs=0.0)
     assert truth.best_rank_error(A, 30) == 0.0
 
 

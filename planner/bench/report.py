@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ...profiles.atomic import replacing
 from ...profiles.errors import AutonlaError
 from ..candidates import show_seconds
 from . import metrics
@@ -130,14 +130,10 @@ def write(output: Path, rows: Sequence[Row], rivals: Sequence[Contest] = (), par
 
 def _write_json(output: Path, document: Mapping[str, Any]) -> None:
     """Whole or not at all: a benchmark that is interrupted leaves what it had."""
-    temporary = output.with_name(f".{output.name}.{secrets.token_hex(8)}")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(json.dumps(document, indent=1))
-            temporary.replace(output)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(output) as file:
+            file.write(json.dumps(document, indent=1).encode())
     except OSError as error:
         raise AutonlaError(f"{output}: cannot be written ({error.strerror}); choose another --output") from error
 

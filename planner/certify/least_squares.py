@@ -6,8 +6,9 @@ upper triangular R such that A R^-1 = U W with U orthonormal and the singular va
 
 - the algorithm that ran: the Cholesky factor of A'A, whose e is its rounding times the square of the condition number,
   or a QR factor, whose e is rounding times the condition number itself. Either is held against A by independent test
-  vectors: ||A R^-1 g|| = ||g|| for random g, in which every direction of A weighs the same. Where R was computed in
-  less than float64, whose rounding is too coarse for a formula, test vectors measure it (`_Given.measured`),
+  vectors: ||A R^-1 g|| = ||g|| for random g, in which every direction of A weighs the same, and e is what they may
+  overlook with a stated probability. Where R was computed in less than float64, whose rounding is too coarse for a
+  formula, more of them measure it (`_Given.measured`). Or from a probe that took all of A, held against A alike,
 - a QR factorization of A (small problems),
 - a QR factorization of an independent sketch SA: with l rows the largest singular value of SU is at most
   1 + sqrt(n/l) + sqrt(2 ln(1/delta)/l) with probability 1 - delta (Davidson and Szarek 2001 for Gaussian S;
@@ -192,17 +193,12 @@ def _embedding(
         U, s, Vh = lib.svd(A)
         keep = _counted(lib, A.T, U, s, task)
         return _Embedding(None, Vh[:keep].T, s[:keep], U[:, :keep], 0.0, 1.0, "singular vectors of A")
-    ready = reuse.get("sketch")
-    if ready is not None and ready.kind == "identity" and task.dtype != "float64":
-        ready = None  # an R rounded to float32 may have lost the weakest directions
-    if ready is not None and ready.kind == "identity":
-        R = _with_ridge(lib, lib.asarray(ready.R), task.ridge)
-        return _from_matrix(lib, R, task, 1e-3, 1.0, "QR of A")
     rows = sketch_rows(task)
     if not rows:
         return _from_matrix(lib, _with_ridge(lib, A, task.ridge), task, 1e-3, 1.0, "QR of A")
     delta = 1.0 - confidence - (0.0 if given is None else given.failure)
-    if ready is not None and not reuse.get("sketch_used", False):
+    ready = reuse.get("sketch")
+    if ready is not None and ready.kind != "identity" and not reuse.get("sketch_used", False):
         SA, rows = lib.asarray(ready.R), ready.rows
     else:
         SA = lib.asarray(make_sketch("sparse_sign", rows, task.m, seed).apply(A))
@@ -216,8 +212,8 @@ class _Given:
 
     R with R'R = A'A + ridge I (A A' + ridge I for wide A), or V (n, k) and s (k,) of an A of numerical rank k. W holds
     the test vectors: columns R^-1 g (or V (g / s), then as many v - V V'v); `product` their product with A, or A' for
-    wide A; with A'A, or A A', where the distortion is measured. `failure` is the probability that it is measured too
-    small; 0 for R in float64 whose rounding `eta`, which a formula bounds, is too small to hide a direction in.
+    wide A; with A'A, or A A', where the distortion is measured: where `eta`, the rounding of R by a formula, could
+    stand for a whole direction, or there is no formula. `failure` is the probability that what they show is too small.
     """
 
     R: Any
@@ -226,8 +222,9 @@ class _Given:
     squared: bool
     G: Any
     W: Any
+    failure: float
+    measuring: bool = False
     product: Any = None
-    failure: float = 0.0
     eta: float = 0.0
     amplification: float = 1.0  # ||D R^-1||_F
 
@@ -237,9 +234,13 @@ class _Given:
         R = reuse.get("gram_factor")
         squared = R is not None
         R = reuse.get("r_factor") if R is None else R
+        ready = reuse.get("sketch")
+        if R is None and ready is not None and ready.kind == "identity" and task.dtype == "float64":
+            R = lib.asarray(ready.R)  # of a probe that took all of A
+            R = lib.qr_r(_with_ridge(lib, R, task.ridge)) if task.ridge else R
         if R is None:
             return None
-        measuring = not is_double(R)
+        measuring, failure = not is_double(R), _SHARE * (1.0 - confidence)
         R = lib.astype(lib.asarray(R), "float64")
         stream = np.random.default_rng(np.random.Philox(key=seed))
         xp, n = lib.xp, R.shape[0]
@@ -256,7 +257,7 @@ class _Given:
                 G = lib.asarray(stream.standard_normal((keep, _TEST_VECTORS)))
                 v = lib.asarray(stream.standard_normal((n, _TEST_VECTORS)))
                 W = xp.concat([lib.matmul(V, G / s[:, None]), v - lib.matmul(V, lib.rmatmul(V, v))], axis=1)
-                return cls(R, V, s, False, G, W, eta=eta, amplification=amplification)
+                return cls(R, V, s, False, G, W, failure, eta=eta, amplification=amplification)
         if not float(abs(xp.linalg.diagonal(R)).min()) > 0.0:
             return None
         eta = amplification = 0.0
@@ -267,14 +268,13 @@ class _Given:
                 return None
             # One of n directions is about 1 / n of the squared length of a test vector: rounding could stand for it.
             measuring = n * eta >= _HIDDEN
-        failure = _SHARE * (1.0 - confidence) if measuring else 0.0
-        if failure and task.m < task.n and task.ridge > 0.0:
+        if measuring and task.m < task.n and task.ridge > 0.0:
             return None  # the bound is a difference, in which a distortion counts times ||A||^2 / ridge
-        G = lib.asarray(stream.standard_normal((n, _MEASURING if failure else _TEST_VECTORS)))
+        G = lib.asarray(stream.standard_normal((n, _MEASURING if measuring else _TEST_VECTORS)))
         W = lib.solve_triangular(R, G)
-        if failure and not bool(xp.all(xp.isfinite(W))):
+        if measuring and not bool(xp.all(xp.isfinite(W))):
             return None
-        return cls(R, None, None, squared, G, W, failure=failure, eta=eta, amplification=amplification)
+        return cls(R, None, None, squared, G, W, failure, measuring, eta=eta, amplification=amplification)
 
     def measured(self, lib: Library, task: Task) -> tuple[float, float]:
         """Upper bounds on ||E||_F, E = R^-T (A'A + ridge I) R^-1 - I, and ||D R^-1||_F: both hold but for `failure`.
@@ -297,7 +297,7 @@ class _Given:
         """The embedding, with how far R'R may be from A'A, relative; None if rounding or the tests speak against it."""
         n, wide = self.R.shape[0], task.m < task.n
         what = "Gram factor" if self.squared else "R factor"
-        if self.failure:
+        if self.measuring:
             eps, amplification = self.measured(lib, task)
             if not eps < (_DISTORTED_WIDE if wide else _DISTORTED):
                 return None
@@ -305,29 +305,32 @@ class _Given:
             # the singular values of A R^-1 are at least sqrt(1 - eps)
             distortion = 0.0 if wide else 1.0 / math.sqrt(1.0 - eps) - 1.0
             return _Embedding(self.R, None, None, None, distortion, 1.0 - self.failure, method, amplification, wide)
-        eta = self.eta
         columns = self.G.shape[1]
         found = (self.product * self.product).sum(0)
         lengths = (self.G * self.G).sum(0)
         gap = abs(found[:columns] + task.ridge * (self.W[:, :columns] ** 2).sum(0) - lengths)
-        if not float((gap / lengths).max()) <= _TOLERANCE + eta:
+        if not float((gap / lengths).max()) <= _TOLERANCE + self.eta:
             return None
-        eta += 2.0 * _TOLERANCE * n  # what the tests may overlook, were it all in one direction
+        # What all of them overlook: |g'E g| <= t for each of the c vectors, where ||E||_2 > 2 t / q, has a probability
+        # of at most that of chi-squared with one degree of freedom below q to the power of c.
+        q = chi_squared.quantile(1, self.failure ** (1.0 / columns))
+        rounding = 16.0 * UNIT * math.sqrt(n) * self.amplification * lengths
+        eta = 2.0 / q * float((gap + rounding).max())
         if self.V is not None:
             small = 4.0 * math.sqrt(n) * UNIT * float(self.s[0]) if self.s.shape[0] else 0.0
             if not bool(lib.xp.all(found[columns:] <= small**2 * (self.W[:, columns:] ** 2).sum(0) + small**2)):
                 return None
             method = f"singular values of the algorithm's R checked by independent test vectors, rank {self.V.shape[1]}"
-            return _Embedding(None, self.V, self.s, None, eta, 1.0, method)
+            return _Embedding(None, self.V, self.s, None, eta, 1.0 - self.failure, method)
         method = f"{what} checked by independent test vectors"
-        return _Embedding(self.R, None, None, None, eta, 1.0, method, self.amplification, wide)
+        return _Embedding(self.R, None, None, None, eta, 1.0 - self.failure, method, self.amplification, wide)
 
 
 def _inverse_norm(lib: Library, R: Any) -> float:
     """||D R^-1||_F, D the column norms of R: how much rounding in A'r is amplified.
 
     Exact for small n; else twice the estimate from 16 random vectors, whose mean square is below a quarter of the
-    square with probability 1e-3 at most (that of chi-square with 16 degrees of freedom, where one direction decides).
+    square with probability 1.1e-3 at most (that of chi-square with 16 degrees of freedom, where one direction decides).
     """
     norms, n = column_norms(R), R.shape[0]
     if not float(abs(lib.xp.linalg.diagonal(R)).min()) > 0.0:
@@ -384,8 +387,8 @@ def certify(
     given = _Given.of(lib, reuse, task, seed, confidence)
     r, g, image = _residual_and_gradient(lib, A, B, X, given, wide)
     if given is not None:
-        given.product = g[:, columns:] if wide or given.failure else image
-        if wide and given.failure:
+        given.product = g[:, columns:] if wide or given.measuring else image
+        if wide and given.measuring:
             given.product = matmul64(lib, A, given.product)
     g = g[:, :columns] - task.ridge * X
     norm_b = column_norms(B)
@@ -449,7 +452,10 @@ def certify(
         why = f"not of minimum norm: {outside}"
         return Certificate(metric, math.inf, estimate, embedding.confidence, why, target, False, rank)
     satisfied = says_enough(bound, target)
-    return Certificate(metric, bound, estimate, embedding.confidence, method, target, satisfied, rank)
+    relative = float((norm_r / lib.xp.where(norm_b > 0, norm_b, lib.xp.inf)).max())
+    return Certificate(
+        metric, bound, estimate, embedding.confidence, method, target, satisfied, rank, residual=relative
+    )
 
 
 def _suboptimality(projected: float, norm_r: float) -> float:
@@ -506,7 +512,7 @@ def _residual_and_gradient(
     def products(part: Any, rows: slice) -> tuple[Any, Any, Any]:
         AX = lib.matmul(part, forward)
         r, image = B[rows] - AX[:, :columns], AX[:, columns:]
-        if given is None or not (wide or given.failure):
+        if given is None or not (wide or given.measuring):
             return r, rmatmul_in_blocks(lib, part, r), image
         beside = given.W[rows] if wide else image
         return r, rmatmul_in_blocks(lib, part, xp.concat([r, beside], axis=1)), image[:, :0]

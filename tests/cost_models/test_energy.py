@@ -56,7 +56,7 @@ def test_measured(root: Path) -> None:
         (root / "intel-rapl:1" / "energy_uj").write_text("300200")
     assert meter.reading is not None
     assert meter.reading.source == "measured"
-    assert meter.reading.joules.median == pytest.approx(0.8)
+    assert meter.reading.joules.median == pytest.approx(0.8, rel=1e-6, abs=0.0)
 
 
 def test_wrap_around(root: Path) -> None:
@@ -65,7 +65,7 @@ def test_wrap_around(root: Path) -> None:
     with EnergyMeter(counters=[RaplCounter(file, 1_000_000)]) as meter:
         file.write_text("400")
     assert meter.reading is not None
-    assert meter.reading.joules.median == pytest.approx(500e-6)
+    assert meter.reading.joules.median == pytest.approx(500e-6, rel=1e-6, abs=0.0)
 
 
 def test_unreadable_counters_are_not_counters(root: Path) -> None:
@@ -109,8 +109,8 @@ def test_modelled_counts_time_and_work() -> None:
     assert meter.reading.source == "modelled"
     joules = meter.reading.joules
     assert joules.median >= 10.0 * 0.02 + 5 * 2e6 * 1e-9
-    assert joules.high == pytest.approx(1.5 * joules.median)
-    assert energy.modelled(MODEL, 2.0, work).median == pytest.approx(20.0 + 0.01)
+    assert joules.high == pytest.approx(1.5 * joules.median, rel=1e-6, abs=0.0)
+    assert energy.modelled(MODEL, 2.0, work).median == pytest.approx(20.0 + 0.01, rel=1e-6, abs=0.0)
 
 
 def test_calibration_recovers_the_coefficients() -> None:
@@ -120,9 +120,9 @@ def test_calibration_recovers_the_coefficients() -> None:
         [Sample(s, truth(s, f64, f32, b), {"float64": f64, "float32": f32}, b) for s, f64, f32, b in runs]
     )
     assert model.source == "calibrated"
-    assert model.idle_watts == pytest.approx(30.0)
-    assert model.joules_per_flop == pytest.approx({"float64": 2e-11, "float32": 8e-12})
-    assert model.joules_per_byte == pytest.approx(5e-11)
+    assert model.idle_watts == pytest.approx(30.0, rel=1e-6, abs=0.0)
+    assert model.joules_per_flop == pytest.approx({"float64": 2e-11, "float32": 8e-12}, rel=1e-6, abs=0.0)
+    assert model.joules_per_byte == pytest.approx(5e-11, rel=1e-6, abs=0.0)
     with pytest.raises(ValueError, match="samples: none given"):
         calibrated([])
 
@@ -134,8 +134,8 @@ def test_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bottom.source == "tdp-model"
     # At the peak rate of products the two threads draw what they are rated for: 4 W each, and two memory modules.
     watts = bottom.idle_watts + 1e11 * bottom.joules_per_flop["float64"]
-    assert watts == pytest.approx(2 * 4.0 + 2 * 5.0, rel=0.01)
-    assert bottom.joules_per_byte == pytest.approx(4.0 / 2e10, rel=0.01)
+    assert watts == pytest.approx(2 * 4.0 + 2 * 5.0, rel=0.01, abs=0.0)
+    assert bottom.joules_per_byte == pytest.approx(4.0 / 2e10, rel=0.01, abs=0.0)
     assert bottom.relative_uncertainty >= 1.0
 
     carried = energy_model(
@@ -156,7 +156,7 @@ def test_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(energy, "SHORTEST", 0.01)
     top = energy_model(tables, FINGERPRINT, counters=[Steady()])
     assert top.source == "measured"
-    assert top.idle_watts == pytest.approx(25.0, rel=0.1)
+    assert top.idle_watts == pytest.approx(25.0, rel=0.1, abs=0.0)
 
 
 def test_nvml_is_guarded() -> None:

@@ -31,7 +31,9 @@ def test_run_and_certificate_add_up() -> None:
     parts = [price(work, PROFILE).seconds for work in (RUN, CERTIFY)]
     assert result.seconds == parts[0] + parts[1]
     assert dict(result.stages) == {"run": parts[0].median, "certify": parts[1].median}
-    assert result.joules.median == pytest.approx(sum(price(work, PROFILE).joules.median for work in (RUN, CERTIFY)))
+    assert result.joules.median == pytest.approx(
+        sum(price(work, PROFILE).joules.median for work in (RUN, CERTIFY)), rel=1e-6, abs=0.0
+    )
     assert result.error == ERROR
     assert result.energy_source == "tdp-model"
 
@@ -70,11 +72,13 @@ def test_a_correction_moves_run_and_certificate() -> None:
     plain = forecast(RUN, CERTIFY, ERROR, PROFILE)
     twice = forecast(RUN, CERTIFY, ERROR, PROFILE, constant(math.log(2.0)))
     assert plain.correction == 1.0
-    assert twice.correction == pytest.approx(2.0, rel=1e-3)
+    assert twice.correction == pytest.approx(2.0, rel=1e-3, abs=0.0)
     for stage in ("run", "certify"):
-        assert dict(twice.stages)[stage] == pytest.approx(twice.correction * dict(plain.stages)[stage])
-    assert twice.seconds.median == pytest.approx(twice.correction * plain.seconds.median)
-    assert twice.joules.median == pytest.approx(twice.correction * plain.joules.median)
+        assert dict(twice.stages)[stage] == pytest.approx(
+            twice.correction * dict(plain.stages)[stage], rel=1e-6, abs=0.0
+        )
+    assert twice.seconds.median == pytest.approx(twice.correction * plain.seconds.median, rel=1e-6, abs=0.0)
+    assert twice.joules.median == pytest.approx(twice.correction * plain.joules.median, rel=1e-6, abs=0.0)
     assert twice.bytes == plain.bytes
     assert twice.error == plain.error
     assert Forecast.from_dict(json.loads(json.dumps(twice.to_dict(), allow_nan=False))) == twice
@@ -87,9 +91,9 @@ def test_a_correction_may_depend_on_the_shape() -> None:
     def moved(m: int) -> float:
         return forecast(RUN, CERTIFY, ERROR, PROFILE, sloped, shape=(m, 500)).correction
 
-    assert moved(250) == pytest.approx(0.5, rel=1e-3)
-    assert moved(500) == pytest.approx(1.0, rel=1e-3)
-    assert moved(1000) == pytest.approx(2.0, rel=1e-3)
+    assert moved(250) == pytest.approx(0.5, rel=1e-3, abs=0.0)
+    assert moved(500) == pytest.approx(1.0, rel=1e-3, abs=0.0)
+    assert moved(1000) == pytest.approx(2.0, rel=1e-3, abs=0.0)
     assert 1.0 < moved(2000) < 2.0
 
 
@@ -108,15 +112,15 @@ def test_few_records_are_trusted_little() -> None:
     ]
     assert ratios[0] == 1.0
     assert ratios == sorted(ratios)
-    assert ratios[2] == pytest.approx(math.exp(0.5))
-    assert ratios[3] == pytest.approx(math.e, rel=0.01)
+    assert ratios[2] == pytest.approx(math.exp(0.5), rel=1e-6, abs=0.0)
+    assert ratios[3] == pytest.approx(math.e, rel=0.01, abs=0.0)
 
 
 def test_scattered_records_widen_the_interval() -> None:
     plain = forecast(RUN, CERTIFY, ERROR, PROFILE).seconds
     calm, wild = (forecast(RUN, CERTIFY, ERROR, PROFILE, constant(0.0, sigma, 50)).seconds for sigma in (0.01, 1.0))
     assert calm.sigma < plain.sigma < wild.sigma
-    assert wild.sigma == pytest.approx(1.0, rel=0.1)
+    assert wild.sigma == pytest.approx(1.0, rel=0.1, abs=0.0)
 
 
 def test_an_interval_without_a_lower_end_is_only_moved() -> None:

@@ -207,9 +207,11 @@ def test_spot_check_finds_the_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     says = {"gemm": 1e-4, "syrk": 1.5e-4, "stream": 2e-4}
     profile = profile_of(*(table_of(name, lambda *dims, t=seconds: t) for name, seconds in says.items()))
     check = spot_check(profile)
-    assert dict(check.timed) == pytest.approx({name: 3e-4 / seconds for name, seconds in says.items()})
-    assert check.factor == pytest.approx((3.0 * 2.0 * 1.5) ** (1.0 / 3.0))
-    assert check.max_deviation == pytest.approx(3.0 / check.factor, rel=0.4)
+    assert dict(check.timed) == pytest.approx(
+        {name: 3e-4 / seconds for name, seconds in says.items()}, rel=1e-6, abs=0.0
+    )
+    assert check.factor == pytest.approx((3.0 * 2.0 * 1.5) ** (1.0 / 3.0), rel=1e-6, abs=0.0)
+    assert check.max_deviation == pytest.approx(3.0 / check.factor, rel=0.4, abs=0.0)
     assert check.drifted
     assert not spot_check(profile.with_scale(check.factor)).drifted
 

@@ -6,16 +6,18 @@ import io
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from autonla.planner.bench import Row, measure, metrics, read, run_suite, suite, summarize, write
+from autonla.planner.bench import Row, measure, measuring, metrics, read, run_suite, suite, summarize, write
 from autonla.planner.bench.spectra import SPECTRA, with_singular_values
 from autonla.planner.cli import app
-from autonla.profiles.errors import AutonlaError
+from autonla.primitives.algorithm import Breakdown
+from autonla.profiles.errors import AutonlaError, BudgetExceeded
 from tests._support.bench_rows import row, tiny
 
 
@@ -181,7 +183,7 @@ def test_matrices_have_the_spectrum_they_are_named_after(name):
     s = SPECTRA[name](30, 1e4)
     assert (np.diff(s) <= 1e-12).all()
     if name != "flat":
-        assert s[0] / s[-1] == pytest.approx(1e4, rel=0.01)
+        assert s[0] / s[-1] == pytest.approx(1e4, rel=0.01, abs=0.0)
     for shape in ((50, 30), (30, 40)):
         for coherent in (False, True):
             A = with_singular_values(*shape, SPECTRA[name](30, 1e4), np.random.default_rng(0), coherent)
@@ -261,3 +263,81 @@ def test_what_cannot_be_done_is_one_error(monkeypatch, tmp_path):
         read(tmp_path / "file")
     with pytest.raises(AutonlaError, match="--output"):
         write(tmp_path / "file" / "rows.json", [])
+
+
+@pytest.fixture
+def candidates_that(monkeypatch):
+    """Plant what comes of each candidate of a race: seconds, None where it is not certified, or what it raises.
+
+    Fates are given out in the order in which the candidates first run, the last one to all that are left; gives the
+    runs of each label.
+    """
+    monkeypatch.setattr(measuring, "PAUSE", 0.0)
+    monkeypatch.setattr(measuring, "is_short", lambda call: False)  # short calls are made four times
+
+    def install(*fates: float | Exception | None) -> dict[str, int]:
+        runs: dict[str, int] = {}
+
+        def run(kind, prepared, entry, metric, accuracy, confidence):
+            label = entry.candidate.label
+            runs[label] = runs.get(label, 0) + 1
+            fate = fates[min(list(runs).index(label), len(fates) - 1)]
+            if isinstance(fate, Exception):
+                raise fate
+            return None, SimpleNamespace(satisfied=fate is not None), fate or 1e-6, 0.0
+
+        monkeypatch.setattr(measuring, "run_and_certify", run)
+        return runs
+
+    return install
+
+
+@pytest.mark.parametrize("breaks", [Breakdown("a pivot is zero"), MemoryError()])
+def test_what_fails_in_a_race_has_no_time_and_is_not_run_again(candidates_that, breaks):
+    runs = candidates_that(breaks, None, 1e-4)
+    found = measure(tiny(memory="1 GiB"), rounds=2)
+    broke, refused, *others = found.candidates
+    assert (broke.seconds, refused.seconds) == (None, None)
+    assert (runs[broke.label], runs[refused.label]) == (1, 1)
+    assert len(others) >= 1
+    assert {c.seconds for c in others} == {1e-4}
+    assert found.best == 1e-4
+
+
+def test_what_is_far_from_the_fastest_is_not_timed_in_every_round(candidates_that):
+    """Its first call may have compiled something, and is made again; then it is out of the race."""
+    runs = candidates_that(1e-6, 1e3)
+    found = measure(tiny(memory="1 GiB"), rounds=4)
+    first, *others = found.candidates
+    assert (first.seconds, first.again) == (1e-6, True)
+    assert runs[first.label] == 4 + 4
+    assert {runs[c.label] for c in others} == {2}
+    assert {c.seconds for c in others} == {1e3}
+
+
+def test_where_nothing_is_certified_there_is_no_best(candidates_that):
+    candidates_that(None)
+    found = measure(tiny(memory="1 GiB"), rounds=1)
+    assert len(found.candidates) >= 3
+    assert {c.seconds for c in found.candidates} == {None}
+    assert (found.fastest, found.best) == (None, None)
+    assert found.status == "certified", "what solve did is another matter"
+
+
+def test_an_answer_that_came_late_is_measured_and_none_is_a_refusal(monkeypatch):
+    monkeypatch.setattr(measuring, "PAUSE", 0.0)
+    honest = measuring.solve
+
+    def late(*arguments, **how):
+        raise BudgetExceeded("too late", resource="latency", solution=honest(*arguments, **how))
+
+    def out_of_memory(*arguments, **how):
+        raise BudgetExceeded("memory ran out", resource="memory")
+
+    monkeypatch.setattr(measuring, "solve", late)
+    found = measure(tiny(60, 5), rounds=1, race=False)
+    assert (found.status, found.note) == ("certified", "")
+    assert found.bound <= found.target
+    monkeypatch.setattr(measuring, "solve", out_of_memory)
+    found = measure(tiny(60, 5), rounds=1, race=False)
+    assert (found.status, found.note) == ("refused", "BudgetExceeded: memory ran out")

@@ -11,15 +11,17 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from autonla.planner.bench import Row, print_report, read, summarize, write
+from autonla.planner.bench import Row, print_report, read, run_stability, run_suite, summarize, write
+from autonla.planner.bench import report as bench_report
 from autonla.planner.bench.measuring import Variant
 from autonla.planner.bench.pictures import draw_all
-from autonla.planner.bench.report import table
+from autonla.planner.bench.report import line, table, unstable
 from autonla.planner.bench.selectors import contests
+from autonla.planner.bench.stability import Stability
 from autonla.planner.bench.variants import FULL, NAMES, ablations
 from autonla.planner.cli import app
 from autonla.profiles.errors import AutonlaError
-from tests._support.bench_rows import row
+from tests._support.bench_rows import row, tiny
 
 PICTURES = ("regret.png", "forecast.png", "speedup.png", "selectors.png")
 # what version 0 of the file held of a row, before features, limits, true errors and ablations
@@ -182,3 +184,62 @@ def test_options_that_contradict_each_other_are_refused(tmp_path):
 def test_ablations_are_the_full_planners_row_first():
     assert [a.name for a in ablations(rows())] == list(NAMES)
     assert NAMES[0] == FULL
+
+
+def test_an_instance_is_one_line():
+    assert line(row(status="refused", note="too small")) == "made up: refused (too small)"
+    assert line(row()) == "made up: a[numpy float64], 1 s, 2.00x today, regret 1.25, forecast off by 1.11"
+    free = row(target=0.0, attempts=2, status="best_effort")
+    assert line(free) == "made up: a[numpy float64], 1 s, 2.00x today, best_effort"
+
+
+def test_what_is_left_out_is_said_and_parts_are_left_out_on_request(monkeypatch):
+    """Nothing is run: what is measured is planted."""
+    variants = rows()[0].variants
+    monkeypatch.setattr(bench_report, "suite", lambda: [tiny()])
+    monkeypatch.setattr(bench_report, "left_out", lambda: 3)
+    monkeypatch.setattr(bench_report, "measure", lambda instance, rounds, *, race: row(name=instance.name))
+    monkeypatch.setattr(bench_report, "run_variants", lambda instance: variants)
+    out, text = console()
+    (found,) = run_suite(out)
+    assert dict(found.variants) == {}
+    assert "3 instances of real matrices are left out" in text.getvalue()
+    assert "With a part left out" not in text.getvalue()
+    out, text = console()
+    (found,) = run_suite(out, only="tiny", ablate=True)
+    assert found.variants == variants
+    assert "left out: AUTONLA_SHARED_DATA" not in text.getvalue(), "who names instances knows which"
+    assert "With a part left out" in text.getvalue()
+
+
+def test_ablations_of_what_was_not_raced_have_no_regret(tmp_path):
+    unraced = [replace(rows()[0], candidates=())]
+    parts = ablations(unraced)
+    out, text = console()
+    print_report(out, unraced, pictures=tmp_path)
+    shown = next(line for line in text.getvalue().splitlines() if line.startswith("no probes"))
+    assert shown.split()[2:4] == ["1", "-"]
+    assert {path.name for path in tmp_path.iterdir()} == {"forecast.png", "speedup.png"}
+    assert [path.name for path in draw_all(unraced, [], parts, tmp_path)] == ["forecast.png", "speedup.png"]
+
+
+def test_ablations_alone_are_a_picture_too(tmp_path):
+    raced = rows()[:1]
+    names = [path.name for path in draw_all(raced, [], ablations(raced), tmp_path)]
+    assert names == list(PICTURES)
+
+
+def test_choices_that_change_are_named_the_dearest_first(monkeypatch):
+    found = {
+        "tiny 1x1 to 0.1": Stability("steady", "low_rank", {"a": 3}, {"a": 3}, 1.0),
+        "tiny 2x2 to 0.1": Stability("close", "low_rank", {"b": 1, "a": 2}, {"a": 2, "b": 1}, 1.25),
+        "tiny 3x3 to 0.1": Stability("apart", "low_rank", {"a": 1, "b": 1}, {"a": 1, "b": 1}, math.inf),
+    }
+    said = ["apart: a (1), b (1); one does not fit in the other's plan", "close: a (2), b (1); 1.25 apart"]
+    assert unstable(list(found.values())) == said
+    monkeypatch.setattr(bench_report, "machines_of", lambda profiles: [])
+    monkeypatch.setattr(bench_report, "suite", lambda: [tiny(n, n, 0.1) for n in (1, 2, 3)])
+    monkeypatch.setattr(bench_report, "stability", lambda instance, seeds, machines: found[instance.name])
+    out, text = console()
+    assert run_stability(out, 3) == list(found.values())
+    assert text.getvalue().splitlines()[-2:] == said

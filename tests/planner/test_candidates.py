@@ -494,7 +494,7 @@ def test_a_likely_failure_counts_as_what_follows_it():
     first, second = enumerate_entries(kind, task, Evidence(), kind.profile, limits)
     assert first.candidate.algorithm == "safe"
     expected = (1.0 + SWITCH_MARGIN) * 0.7 + _RISK * second.candidate.failure * 1.0
-    assert second.candidate.cost == pytest.approx(expected, rel=0.02)
+    assert second.candidate.cost == pytest.approx(expected, rel=0.02, abs=0.0)
     assert 0.3 < second.candidate.failure < 0.5
 
 
@@ -505,8 +505,10 @@ def test_a_breakdown_that_is_likely_counts_too(chance):
     entries = enumerate_entries(kind, task, Evidence(), kind.profile, limits)
     risky: Any = next(e.candidate for e in entries if e.algorithm.name == "risky")
     assert risky.failure == pytest.approx(chance, abs=1e-6)
-    assert risky.cost == pytest.approx((1.0 + SWITCH_MARGIN) * 0.5 + _RISK * chance * 1.0, rel=0.02)
-    assert risky.forecast.seconds.median == pytest.approx(0.5, rel=0.02)  # its own price has nothing to do with it
+    assert risky.cost == pytest.approx((1.0 + SWITCH_MARGIN) * 0.5 + _RISK * chance * 1.0, rel=0.02, abs=0.0)
+    assert risky.forecast.seconds.median == pytest.approx(
+        0.5, rel=0.02, abs=0.0
+    )  # its own price has nothing to do with it
     assert (entries[0].algorithm.name == "risky") is (risky.cost < 1.0)
 
 
@@ -540,7 +542,7 @@ def test_a_failure_that_all_share_counts_against_none():
     kind = FakeKind(fake("quick", seconds=0.5, breakdown=0.4), fake("slow", seconds=1.0, breakdown=0.4))
     first = enumerate_entries(kind, task, Evidence(), kind.profile, limits)[0].candidate
     assert first.algorithm == "quick"
-    assert first.cost == pytest.approx((1.0 + SWITCH_MARGIN) * 0.5, rel=0.02)
+    assert first.cost == pytest.approx((1.0 + SWITCH_MARGIN) * 0.5, rel=0.02, abs=0.0)
 
 
 def test_what_follows_a_failure_in_another_library_costs_its_threads_waking_up():
@@ -554,8 +556,8 @@ def test_what_follows_a_failure_in_another_library_costs_its_threads_waking_up()
         )
         entries = enumerate_entries(kind, task, Evidence(), profile, limits)
         costs[switch] = next(e.candidate.cost for e in entries if e.algorithm.name == "risky")
-    assert costs[0.2] - costs[0.0] == pytest.approx(_RISK * 0.3 * 0.2, rel=0.05)
-    assert costs[50.0] - costs[0.0] == pytest.approx(_RISK * 0.3 * 1.0, rel=0.05)
+    assert costs[0.2] - costs[0.0] == pytest.approx(_RISK * 0.3 * 0.2, rel=0.05, abs=0.0)
+    assert costs[50.0] - costs[0.0] == pytest.approx(_RISK * 0.3 * 1.0, rel=0.05, abs=0.0)
 
 
 def test_ties_are_broken_by_label_and_the_order_is_reproducible():

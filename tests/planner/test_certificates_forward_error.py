@@ -118,7 +118,7 @@ def test_an_error_that_the_residual_hardly_shows():
     assert certify(LinearSystem(made.A, b), wrong, target=1e-12).satisfied  # backward error
     certified = found(made.A, b, wrong, target=1e-4)
     assert not certified.satisfied
-    assert certified.bound == pytest.approx(1e-3, rel=0.1)
+    assert certified.bound == pytest.approx(1e-3, rel=0.1, abs=0.0)
 
 
 def test_one_wrong_column_among_many():
@@ -129,7 +129,7 @@ def test_one_wrong_column_among_many():
     assert found(A, A @ X, X, target=1e-11).satisfied
     certified = found(A, A @ X, wrong, target=1e-7)
     assert not certified.satisfied
-    assert certified.bound == pytest.approx(1e-6, rel=0.01)
+    assert certified.bound == pytest.approx(1e-6, rel=0.01, abs=0.0)
 
 
 BAD_SOLVERS: dict[str, Callable[[np.ndarray, np.random.Generator], Callable[[np.ndarray], np.ndarray]]] = {
@@ -253,7 +253,7 @@ def test_scale_of_A_and_b_changes_nothing(row, column):
 
     size = float(np.linalg.norm(prepare(problem, Task("linear_system", 25, 25)).A))
     scaled = certify(problem, np.ldexp(x, column - row), reuse={"again": again})
-    assert scaled.bound == pytest.approx(plain.bound, rel=1e-2)
+    assert scaled.bound == pytest.approx(plain.bound, rel=1e-2, abs=0.0)
 
 
 def test_what_rounding_adds_to_the_residual_covers_what_it_does():
@@ -282,14 +282,14 @@ def test_every_library_and_dtype(backend, dtype):
     rng = np.random.default_rng(10)
     A = matrices.with_spectrum(30, 30, spectra.geometric(30, 1e2), rng).A.astype(dtype)
     b = rng.standard_normal(30).astype(dtype)
-    x = np.linalg.solve(A, b)
     operands = (backend.asarray(A), backend.asarray(b))
     solution = nla.solve(nla.LinearSystem(*operands, metric="forward_error"), rng=0)
     value = np.asarray(solution.value)
     assert value.dtype == dtype
     assert solution.status == "certified"
-    assert true_error(A.astype(float), b.astype(float), value.astype(float)) <= solution.certificate.bound
-    assert solution.certificate.bound <= 30 * true_error(A.astype(float), b.astype(float), x.astype(float)) + U
+    error = true_error(A.astype(float), b.astype(float), value.astype(float))
+    assert error <= solution.certificate.bound <= 3 * error + U
+    assert error <= 1e2 * np.finfo(dtype).eps
 
 
 @pytest.mark.parametrize("structure", ["general", "spd", "symmetric", "upper", "lower", "banded", "diagonal"])
@@ -384,14 +384,14 @@ def test_every_term_of_the_bound_by_hand(device):
     else:
         off = u * (norm_A * norm_x + norm_b)
     most = size * norms[0] + inverse * (size * left[0] + off)
-    assert found.bound == pytest.approx(most / (norm_x - most), rel=1e-6)
-    assert found.estimate == pytest.approx(size * norms[0] / norm_x, rel=1e-6)
+    assert found.bound == pytest.approx(most / (norm_x - most), rel=1e-6, abs=0.0)
+    assert found.estimate == pytest.approx(size * norms[0] / norm_x, rel=1e-6, abs=0.0)
     assert found.satisfied
     assert found.confidence == confidence
     assert found.condition is not None
-    assert found.condition.high == pytest.approx(norm_A * inverse)
+    assert found.condition.high == pytest.approx(norm_A * inverse, rel=1e-6, abs=0.0)
     least = np.max(norms[2:] / (np.linalg.norm(G, axis=0) + left[2:]))
-    assert found.condition.low == pytest.approx(max(1.0, norm_A / math.sqrt(2.0) * least))
+    assert found.condition.low == pytest.approx(max(1.0, norm_A / math.sqrt(2.0) * least), rel=1e-6, abs=0.0)
     assert ("twice" in found.method) == (device == "cpu")
 
 
@@ -421,7 +421,7 @@ def test_what_rounding_may_hide_counts_where_the_computed_residual_is_zero(monke
     left = u * (norm * norms + np.linalg.norm(asked[0], axis=0)[1:])
     room = math.sqrt(chi_squared.quantile(4, 0.01)) - np.linalg.norm(left)
     assert found.condition is not None
-    assert found.condition.high == pytest.approx(norm * np.linalg.norm(norms) / room)
+    assert found.condition.high == pytest.approx(norm * np.linalg.norm(norms) / room, rel=1e-6, abs=0.0)
     assert found.condition.high > 1.01 * norm * np.linalg.norm(norms) / math.sqrt(chi_squared.quantile(4, 0.01))
 
 

@@ -239,7 +239,9 @@ def test_scale_changes_nothing_and_zero_is_no_answer(exponent, rank):
     U, s, Vh = projected(A, 6, 6, rng)
     scaled = LowRank(np.ldexp(A, exponent), rank=rank)
     plain = certify_factors(LowRank(A, rank=rank), (U, s, Vh))
-    assert certify_factors(scaled, (U, np.ldexp(s, exponent), Vh)).bound == pytest.approx(plain.bound, rel=1e-6)
+    assert certify_factors(scaled, (U, np.ldexp(s, exponent), Vh)).bound == pytest.approx(
+        plain.bound, rel=1e-6, abs=0.0
+    )
     nothing = certify_factors(scaled, (U, np.zeros(6), Vh), target=0.5)
     assert not nothing.satisfied
     assert nothing.bound >= (1.0 - 1e-6 if rank is None else 0.5)
@@ -256,7 +258,7 @@ def test_a_zero_matrix():
 def test_no_factors_at_all():
     A = np.random.default_rng(10).standard_normal((6, 4))
     found = certify_factors(LowRank(A), (A[:, :0], np.zeros(0), A[:0, :]), target=0.5)
-    assert found.bound == pytest.approx(1.0)
+    assert found.bound == pytest.approx(1.0, rel=1e-6, abs=0.0)
     assert not found.satisfied
 
 
@@ -272,7 +274,7 @@ def test_centering_is_that_of_the_columns(rank, offset):
     factors = projected(centred, 5, 7, rng)
     found = certify_factors(LowRank(A, center=True, rank=rank), factors)
     reference = certify_factors(LowRank(centred, rank=rank), factors)
-    assert found.bound == pytest.approx(reference.bound, rel=1e-4)
+    assert found.bound == pytest.approx(reference.bound, rel=1e-4, abs=0.0)
     wrong = certify_factors(LowRank(A + np.arange(12.0), rank=rank), factors, target=0.5)
     assert offset == 0.0 or not wrong.satisfied
 
@@ -576,6 +578,6 @@ def test_norms_by_blocks_are_those_of_the_whole_in_little_memory(name, dtype, mo
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     expected = exact, exact - mean, exact - mean - U @ W
-    assert found == pytest.approx([float(np.linalg.norm(E)) for E in expected], rel=1e-13)
+    assert found == pytest.approx([float(np.linalg.norm(E)) for E in expected], rel=1e-13, abs=0.0)
     assert peak < 4 * products._BLOCK_BYTES + 100_000
     np.testing.assert_array_equal(A, before)

@@ -256,3 +256,55 @@ def test_unwritable_output_is_one_line(tmp_path):
     (tmp_path / "taken.npy").mkdir()
     with pytest.raises(InvalidProblem, match="cannot be written"):
         write_value(tmp_path / "taken.npy", B)
+
+
+def test_an_output_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "x.npy"
+    write_value(path, B)
+
+    def full(file, array, **how):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(InvalidProblem, match="cannot be written"):
+        write_value(path, 2.0 * B)
+    np.testing.assert_array_equal(read_array(path), B)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("coordinate real general\n2 2 2\n1 1 1.0\0 5\n2 2 4\n", "NUL characters: not text"),
+        ("coordinate real symmetric\n2 3 1\n2 1 1.0\n", "a symmetric matrix of 2x3"),
+        ("coordinate real skew-symmetric\n3 2 1\n2 1 1.0\n", "a skew-symmetric matrix of 3x2"),
+    ],
+)
+def test_matrix_market_files_that_its_reader_must_not_see(tmp_path, text, says):
+    """It would read or write beyond the end of its arrays."""
+    (tmp_path / "m.mtx").write_bytes(f"%%MatrixMarket matrix {text}".encode())
+    with pytest.raises(InvalidProblem, match=f"m.mtx: cannot be read as .mtx .*{says}"):
+        read_array(tmp_path / "m.mtx")
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0)])
+def test_matrix_market_files_without_entries(tmp_path, shape):
+    (tmp_path / "m.mtx").write_text(f"%%MatrixMarket matrix coordinate real general\n{shape[0]} {shape[1]} 0\n")
+    assert read_array(tmp_path / "m.mtx").shape == shape
+
+
+def test_a_header_that_is_no_mapping(tmp_path):
+    (tmp_path / "list.safetensors").write_bytes((2).to_bytes(8, "little") + b"[]")
+    with pytest.raises(InvalidProblem, match="the header is not a JSON object"):
+        read_array(tmp_path / "list.safetensors")
+
+
+def test_a_file_that_is_too_large_for_memory_is_one_line(tmp_path, monkeypatch):
+    def full(*arguments, **how):
+        raise MemoryError
+
+    np.save(tmp_path / "A.npy", A)
+    monkeypatch.setattr(np.lib.format, "read_array", full)
+    with pytest.raises(InvalidProblem, match=r"A.npy: cannot be read \(not enough memory\)"):
+        read_array(tmp_path / "A.npy")

@@ -1265,6 +1265,8 @@ BROKEN = {
     "coordinates of rows": (lambda: _set(_csr().tocoo(), "row", 0, 3), "coo matrix: row holds 0 to 3"),
     "coordinates of columns": (lambda: _set(_csr().tocoo(), "col", 0, -7), "coo matrix: col holds -7 to 3"),
     "coordinates without numbers": (lambda: _put(_csr().tocoo(), "data", np.ones(4)), "row has 5 entries, not 4"),
+    "coordinates with numbers in a matrix": (lambda: _put(_csr().tocoo(), "data", np.ones((5, 1))), "is not a vector"),
+    "diagonals in a vector": (lambda: _put(_csr().todia(), "data", np.ones(5)), "data is not a matrix"),
     "diagonals": (lambda: _put(_csr().todia(), "offsets", np.arange(9)), "offsets do not name the rows of data"),
     "a diagonal twice": (lambda: _set(_csr().todia(), "offsets", slice(None), 1), "offsets repeat"),
     "lists": (lambda: _set(_csr().tolil(), "rows", 1, [99]), "lil matrix: row 1 holds 99 to 99"),
@@ -1447,6 +1449,22 @@ class TestTensors:
         assert nla.LinearSystem(on(1, 3, 3), on(1, 3)).device == "cuda:1"
         with pytest.raises(nla.InvalidProblem, match="A is on device cuda:0 and B on cuda:1"):
             nla.Product(on(0, 3, 3), on(1, 3, 3))
+
+    def test_the_array_itself_is_asked_for_what_is_computed_with(self):
+        """A copy of its own library, on its own device, where the dtype is another one."""
+        asked = []
+
+        def astype(array, dtype, *, copy):
+            asked.append((dtype, copy))
+            return array
+
+        flags = type("Flags", (), {"c_contiguous": True, "f_contiguous": False})()
+        fields = {"shape": (3, 2), "dtype": np.dtype("int32"), "flags": flags, "nbytes": 24, "device": None}
+        A = _Named("cupy", "ndarray", astype=astype, **fields)
+        working, b, dtype = nla.LowRank(A).working()
+        assert working is A
+        assert (b, dtype) == (None, "float64")
+        assert asked == [("float64", False)]
 
     def test_a_sparse_matrix_and_its_right_hand_side_on_one_device(self):
         device = type("D", (), {"id": 1})()

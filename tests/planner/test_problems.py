@@ -149,3 +149,21 @@ def test_problems_are_immutable():
     with pytest.raises(AttributeError, match="immutable"):
         problem.ridge = 2.0
     assert "5x3" in repr(problem)
+
+
+@pytest.mark.parametrize("f", [("inv_root",), ("inv_root", 2, 3), ("root", 2), ()])
+def test_the_only_pair_that_is_a_function(f):
+    with pytest.raises(InvalidProblem, match=r"the only pair is \('inv_root', p\)") as caught:
+        MatrixFunction(A3, f)
+    assert caught.value.argument == "f"
+    assert caught.value.found == repr(f)
+
+
+def test_functions_by_name_by_root_and_by_what_they_do():
+    def f(x):
+        return x**3
+
+    assert MatrixFunction(A3, f).f is f
+    assert MatrixFunction(A3, ("inv_root", np.int64(3))).f == ("inv_root", 3)
+    assert MatrixFunction(TALL, "polar", apply_to=np.ones(3)).f == "polar"
+    assert Trace(A3, f).f is f

@@ -84,7 +84,7 @@ def test_the_spread_of_a_geometric_spectrum(exponent):
     estimates = [
         math.log10(_probe(_matrix(f"geometric 1e{exponent}", 1000), seed)[0].condition.median) for seed in range(3)
     ]
-    assert np.median(estimates) == pytest.approx(exponent, rel=0.2)
+    assert np.median(estimates) == pytest.approx(exponent, rel=0.2, abs=0.0)
 
 
 @pytest.mark.parametrize("name", [*BENIGN, *HOPELESS])
@@ -121,8 +121,8 @@ def test_backends_and_orders_agree(backend, order):
     evidence, by_products = conditioning.run(B, task, Evidence())
     assert by_products == {}
     evidence = Found(evidence)
-    assert evidence.condition.median == pytest.approx(reference.condition.median, rel=0.02)
-    assert evidence.norm_2.low == pytest.approx(reference.norm_2.low, rel=1e-4)
+    assert evidence.condition.median == pytest.approx(reference.condition.median, rel=0.02, abs=0.0)
+    assert evidence.norm_2.low == pytest.approx(reference.norm_2.low, rel=1e-4, abs=0.0)
     np.testing.assert_array_equal(backend.to_numpy(B), before)
 
 
@@ -174,7 +174,7 @@ def test_degenerate_matrices(A):
     assert evidence.findings[-1].probe == "conditioning"
     assert evidence.condition.median >= 1.0
     if A.any():
-        assert Found(evidence).norm_2.low == pytest.approx(np.linalg.norm(A, 2), rel=1e-5)
+        assert Found(evidence).norm_2.low == pytest.approx(np.linalg.norm(A, 2), rel=1e-5, abs=0.0)
 
 
 def test_outliers_get_more_steps():
@@ -194,7 +194,7 @@ def test_the_frobenius_norm_comes_with_it_where_it_is_not_known(dtype, order):
     found = conditioning.run(A, task, Evidence())[0]
     assert found.norm_2 is not None
     assert found.norm_fro is not None
-    assert found.norm_fro == pytest.approx(float(np.linalg.norm(A.astype(float))), rel=1e-6)
+    assert found.norm_fro == pytest.approx(float(np.linalg.norm(A.astype(float))), rel=1e-6, abs=0.0)
     assert found.norm_2.low <= found.norm_fro
     assert conditioning.run(A, task, Evidence(norm_fro=3.0))[0].norm_fro == 3.0
     for odd in (np.nan, np.inf, 1e200 if dtype == "float64" else 1e32):

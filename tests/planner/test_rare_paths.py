@@ -1,0 +1,185 @@
+"""What planning and running do where it seldom happens: no fork, one candidate, a stored plan of an older registry."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import autonla as nla
+from autonla.planner import planning
+from autonla.planner.budget import Budget
+from autonla.planner.candidates import Limits, enumerate_entries
+from autonla.planner.execution import entries_of
+from autonla.planner.kinds import ProbeStep, kind_of
+from autonla.planner.plan_document import sealed
+from autonla.planner.prepare import Prepared
+from autonla.primitives.evidence import Evidence
+from autonla.primitives.interval import Interval
+from autonla.primitives.task import Task
+from autonla.primitives.work import Work
+from autonla.profiles.errors import DeclarationMismatch, PlanError
+from tests._support.fakes import FakeKind, fake, seconds_of_work
+from tests._support.machine import synthetic_profile
+
+PROFILE = synthetic_profile()
+RNG = np.random.default_rng(0)
+GOOD, BAD = Interval(1e2), Interval(1e10)
+
+
+def test_planning_needs_no_fork(monkeypatch):
+    """A system may have none; the lock is then what it is, and nothing resets it."""
+    spec = planning.__spec__
+    assert spec is not None
+    assert spec.origin is not None
+    monkeypatch.delattr(os, "register_at_fork", raising=False)
+    again = importlib.util.spec_from_file_location("autonla.planner._without_fork", spec.origin)
+    assert again is not None
+    assert again.loader is not None
+    module = importlib.util.module_from_spec(again)
+    monkeypatch.setitem(importlib.util.sys.modules, again.name, module)  # type: ignore[attr-defined]
+    again.loader.exec_module(module)
+    assert isinstance(module._FIRST, type(threading.Lock()))
+    assert module.seed_of(5) == 5
+
+
+# Probes.
+
+
+def looking(outcome: Evidence, latency: float | None = 2.0) -> float:
+    """Seconds that a probe saves which always finds `outcome`; where that is `BAD`, the quick algorithm takes 10 s."""
+
+    def work(task, evidence, options):
+        return Work((seconds_of_work(10.0 if evidence.condition == BAD else 0.1),), 1e3)
+
+    quick = replace(fake("quick", breakdown=0.1), work=work)
+    safe = fake("safe", seconds=1.0, safe=True)
+    step = ProbeStep(
+        "look", lambda t, e: True, lambda t, e, backend: Work((seconds_of_work(1e-3),), 1e3),
+        lambda A, b, t, e, backend: (t, e, {}), lambda t, e: [(1.0, replace(e, condition=outcome.condition))],
+    )  # fmt: skip
+    only_quick = latency is not None and latency < 1.0
+    kind = FakeKind(quick, *(() if only_quick else (safe,)), probes=(step,))
+    task, evidence = Task("fake", 100, 10, target=1e-6), Evidence(norm_fro=1.0)
+    limits = Limits.of(Budget(accuracy=1e-6, latency=latency), 1e-6, 0.0)
+    profile = synthetic_profile(python_overhead_seconds=0.0)
+    entries = enumerate_entries(kind, task, evidence, profile, limits)
+    nothing = Prepared(None, None, task, evidence)
+    return planning._saved(kind, step, task, evidence, profile, limits, nothing, entries, "scipy")
+
+
+def test_knowing_that_nothing_will_fit_saves_nothing():
+    """The choice would be the same: there is no other."""
+    bad = Evidence(condition=BAD)
+    assert looking(bad) > 0.5, "the safe one would be taken instead"
+    assert -0.1 < looking(bad, latency=0.5) < 0.0, "it costs what it takes"
+
+
+def test_a_declared_spd_matrix_with_a_negative_rayleigh_quotient_is_refused():
+    """Its diagonal is positive, and so the structure probe has nothing against it."""
+    n = 250
+    G = RNG.standard_normal((n, n))
+    A = 2.0 * np.eye(n) + (G + G.T) / np.sqrt(2.0 * n) * 2.0
+    assert A.diagonal().min() > 0.0
+    assert np.linalg.eigvalsh(A)[0] < -1.0
+    for assume, says in (("spd", "a Rayleigh quotient of it is negative"), ("symmetric", "")):
+        problem = nla.LinearSystem(A, np.ones(n), assume=assume)
+        kind = kind_of("linear_system")
+        task = kind.task(problem, 1e-10, 0)
+        (step,) = (s for s in kind.probes if s.name == "conditioning")
+        if says:
+            with pytest.raises(DeclarationMismatch, match=says) as caught:
+                step.run(A, problem.b, task, Evidence(), "scipy")
+            assert caught.value.argument == "assume"
+            with pytest.raises(DeclarationMismatch, match=says):
+                nla.plan(problem, Budget(accuracy=1e-10), rng=0, profile=PROFILE, rigor="exhaustive")
+        else:
+            found, evidence, by_products = step.run(A, problem.b, task, Evidence(), "scipy")
+            assert found.structure == "indefinite"
+            assert by_products == {}
+            assert math.isfinite(evidence.condition.median)
+
+
+# Kinds.
+
+
+def test_a_large_singular_system_is_not_diagnosed():
+    """All its singular values would take longer than what the user waited for."""
+    kind = kind_of("linear_system")
+    task = kind.task(nla.LinearSystem(np.zeros((1000, 1000)), np.ones(1000)), 1e-10, 0)
+    A = np.zeros((1000, 1000))
+    A[0, 0] = 1.0
+    assert "rank 1 of 1000" in kind.diagnosis(A, task)
+    assert kind.diagnosis(None, replace(task, m=1001, n=1001)) == ""
+
+
+def test_a_setting_that_the_registry_does_not_have():
+    nowhere = replace(fake("a"), options=lambda task, evidence: [])
+    kind = FakeKind(nowhere, fake("a", backend="torch"), fake("b"), fake("b", backend="scipy"))
+    task = Task("fake", 10, 10)
+    found = [kind.setting(name, task) for name in ("a", "b")]
+    assert [(algorithm.name, options.backend) for algorithm, options in found] == [("a", "torch"), ("b", "numpy")]
+    for known in (kind, FakeKind(nowhere)):
+        with pytest.raises(LookupError, match="the registry has no [ac] for fake on scipy"):
+            known.setting("c" if known is kind else "a", task)
+
+
+@pytest.mark.parametrize(("rank", "part"), [(None, None), (5, 5), (40, 20)])
+def test_low_rank_is_raced_on_a_ninth_of_the_matrix(rank, part):
+    A = RNG.standard_normal((150, 60)) * np.geomspace(1.0, 1e-6, 60)
+    problem = nla.LowRank(A, rank=rank)
+    kind = kind_of("low_rank")
+    slice_A, b, task = kind.slice_problem(A, None, kind.task(problem, 1e-3, 0))
+    np.testing.assert_array_equal(slice_A, A[:50, :20])
+    assert (b, task.m, task.n, task.rank) == (None, 50, 20, part)
+    made = nla.plan(problem, Budget(accuracy=0.1), rng=0, profile=PROFILE, rigor="exhaustive")
+    assert any(note.startswith("raced on a 50 x 20 part: ") for note in made.notes)
+
+
+# Races and stored plans.
+
+
+def test_one_candidate_is_not_raced(use):
+    ran = []
+
+    def solve(A, b, task, reuse):
+        ran.append(task.n)
+        return np.linalg.solve(A, b)
+
+    problem = nla.LinearSystem(np.eye(30), np.ones(30))
+    how = {"rng": 0, "profile": PROFILE}
+    use(fake("only", solve, kind="linear_system"))
+    made = nla.plan(problem, Budget(accuracy=1e-10), rigor="exhaustive", **how)
+    assert [c.feasible for c in made.candidates] == [True]
+    assert ran == []
+    assert made.notes == ()
+    use(fake("only", solve, kind="linear_system"), fake("other", solve, kind="linear_system"))
+    made = nla.plan(problem, Budget(accuracy=1e-10), rigor="exhaustive", **how)
+    assert len(ran) == 4, "each of two is warmed up and timed"
+    assert "raced on a 15 x 15 part" in made.notes[0]
+
+
+def test_what_the_registry_has_lost_matters_only_where_it_could_run():
+    A = RNG.standard_normal((300, 20))
+    problem = nla.LeastSquares(A, RNG.standard_normal(300))
+    made = nla.plan(problem, Budget(accuracy=1e-10), rng=0, profile=PROFILE)
+    document = json.loads(made.to_json())
+    del document["checksum"]
+    rejected = next(c for c in document["candidates"] if not c["feasible"])
+    rejected["label"] = "gone[scipy float64]"
+    stored = nla.Plan.from_json(sealed(document))
+    labels = {entry.candidate.label for entry in entries_of(stored)}
+    assert labels == {c.label for c in made.candidates} - {c.label for c in made.candidates if c.label not in labels}
+    assert "gone[scipy float64]" not in labels
+    assert len(labels) == len(made.candidates) - 1
+    assert stored.run(problem).certificate.satisfied
+    other = next(c for c in document["candidates"] if c["feasible"] and c["label"] != made.chosen.label)
+    other["label"] = "lost[scipy float64]"
+    with pytest.raises(PlanError, match="no candidate 'lost"):
+        nla.Plan.from_json(sealed(document)).run(problem)
