@@ -54,7 +54,7 @@ def copy(where: Path) -> None:
 
 
 def mutants(module: str) -> list:
-    """Every mutant of a module, but those of annotations and docstrings."""
+    """Every mutant of a module, but those that change nothing: of annotations, docstrings and `strict=` in zip."""
     import ast
 
     from cosmic_ray.commands import init
@@ -63,7 +63,9 @@ def mutants(module: str) -> list:
     tree = ast.parse((ROOT / module).read_text())
     dead: list[tuple[tuple[int, int], tuple[int, int]]] = []
     for node in ast.walk(tree):
-        notes = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+        notes: list = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+        if isinstance(node, ast.keyword) and node.arg == "strict":
+            notes.append(node)
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             notes.append(node)
         dead += [((a.lineno, a.col_offset), (a.end_lineno, a.end_col_offset)) for a in notes if a is not None]
@@ -124,7 +126,7 @@ def main() -> int:
                 tried += len(outcomes)
                 killed += len(outcomes) - len(survivors)
                 for diff in survivors:
-                    print(diff, "\n")
+                    print(diff, "\n", flush=True)
                 print(f"{module}: {len(outcomes) - len(survivors)} of {len(outcomes)} killed ({len(every)} in all)\n")
                 sys.stdout.flush()
     print(f"{killed} of {tried} killed: {killed / max(1, tried):.1%}")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from autonla.cost_models.price import price
+from autonla.planner.certificate import Certificate
 from autonla.planner.certify import linear_system as certificate
 from autonla.planner.problems import LinearSystem
 from autonla.primitives.evidence import Evidence
@@ -347,7 +348,7 @@ def test_every_term_of_the_bound_by_hand():
         alike = 0.25 * 2 * 2.0**-53 * b * b / (norm * x)  # the cosine is below one
         return u * (norm / math.sqrt(2.0) * x + b) + alike
 
-    def certified(evidence: Evidence, metric: str = "backward_error") -> certificate.Certificate:
+    def certified(evidence: Evidence, metric: str = "backward_error") -> Certificate:
         return certificate.certify(lib, A, B, X, task, evidence, metric, None, 1.0)
 
     found, scale = certified(known), 2.1 * (1.0 - 1e-9) * np.linalg.norm(X, axis=0) + b
@@ -440,3 +441,50 @@ def test_the_confidence_of_the_budget_is_that_of_the_test_vectors(monkeypatch):
 
     quantiles = [chi_squared.quantile(16, (1.0 - c) / 100) for c in (0.6, 0.99)]
     assert bounds[0.99] / bounds[0.6] == pytest.approx(math.sqrt(quantiles[0] / quantiles[1]), rel=1e-3, abs=0.0)
+
+
+def direct(A: np.ndarray, b: np.ndarray, x: np.ndarray, evidence: Evidence | None = None, **how) -> Certificate:
+    """As it is written: the operands not scaled."""
+    task, target = Task("linear_system", *A.shape, nrhs=1 if b.ndim == 1 else b.shape[1]), how.pop("target", None)
+    with np.errstate(all="ignore"):  # as where it is called
+        return certificate.certify(
+            library("scipy"), A, b, x, task, evidence or Evidence(), "backward_error", target, 1.0, **how
+        )
+
+
+def test_an_answer_whose_norm_is_beyond_float64_never_passes():
+    A, x = 1e-60 * np.eye(6), np.full(6, 1e308)
+    assert direct(A, A @ x, x).bound == math.inf
+    x[1:] = 1.0
+    assert direct(A, A @ x, x).bound < 1e-15
+
+
+def test_a_residual_beside_nothing_that_was_seen_never_passes():
+    A = np.zeros((128, 128))
+    A[1::2] = 1.0  # the rows between those that stand for the norm
+    assert direct(A, np.zeros(128), np.ones(128)).bound == math.inf
+    assert direct(A, np.zeros(128), np.zeros(128)).bound == 0.0
+
+
+@pytest.mark.parametrize(("times", "again"), [(0.7, 1), (3.9, 1), (4.1, 0), (4.9, 0)])
+def test_when_the_residual_is_computed_again(times, again, monkeypatch):
+    """Where rounding may have decided: the estimate is below four times the target, and the bound is not."""
+    from autonla.primitives.kernels import _numba
+
+    calls, exact = [], _numba.residual_compensated
+    monkeypatch.setattr(_numba, "residual_compensated", lambda *args: calls.append(1) or exact(*args))
+    rng = np.random.default_rng(15)
+    A, x = np.eye(20), rng.standard_normal(20)
+    b = x + 1e-15 * rng.standard_normal(20)
+    first = direct(A, b, x)
+    target = first.estimate / times
+    assert (direct(A, b, x, target=target).bound <= target) == (times < 1.0)
+    assert len(calls) == again
+    calls.clear()
+    direct(A, b, x, target=2.0 * first.bound)
+    assert not calls
+
+
+def test_no_right_hand_side_is_priced_as_one():
+    works = [certificate.work(Task("linear_system", 9, 9, nrhs=r, target=1e-10), Evidence(), "scipy") for r in (0, 1)]
+    assert works[0] == works[1]
