@@ -93,8 +93,8 @@ def certify(
         )
         bound = estimate = 0.0
         for j in range(columns):
-            error = scale[j] * norm_solved[j] if norm_r[j] > 0.0 else 0.0
-            most = error + inverse * (scale[j] * left[j] * (norm_r[j] > 0.0) + off[j])
+            error = scale[j] * norm_solved[j]
+            most = error + inverse * (scale[j] * left[j] + off[j])
             if norm_b[j] == 0.0:  # x* is zero
                 bound, estimate = (math.inf, math.inf) if norm_x[j] > 0.0 else (bound, estimate)
             else:

@@ -538,8 +538,8 @@ def _outside_row_space(lib: Library, A: Any, embedding: _Embedding, X: Any, task
     else:
         rest = X - lib.matmul(embedding.V, lib.rmatmul(embedding.V, X))
         spread = float(embedding.s[0] / embedding.s[-1]) if embedding.s.shape[0] else 1.0
-    allowed = 100.0 * UNIT * math.sqrt(X.shape[0]) * spread
-    allowed = max(1e-8, allowed, 30.0 * UNIT_ROUNDOFF[task.dtype] * math.sqrt(X.shape[0]))  # x is rounded to its dtype
+    # What is outside adds its square to that of the norm: up to the root of u it is lost in the rounding of the norm.
+    allowed = max(math.sqrt(UNIT_ROUNDOFF[task.dtype]), 100.0 * UNIT * math.sqrt(X.shape[0]) * spread)
 
     def worst() -> float:
         sizes = lib.xp.where(size > 0, size, lib.xp.ones_like(size))

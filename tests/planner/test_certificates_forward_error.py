@@ -436,6 +436,75 @@ def test_what_is_left_is_solved_for_where_the_condition_number_is_near_its_limit
     assert found(A, b, x).bound > 3.0 * error
 
 
+def test_what_is_left_is_solved_for_by_hand():
+    """A diagonal matrix of powers of two, and a solver that is off by 2^-10 when it is asked first, then exact."""
+    diagonal = np.array([1.0, 2.0**-50])
+    A, x = np.diag(diagonal), np.array([1.0, 3.0])
+    b = A @ x + np.array([2.0**-20, 2.0**-80])
+    norm_A, confidence, asked = math.hypot(*diagonal), 0.9, []
+
+    def again(B):
+        asked.append(B)
+        return B / diagonal[:, None] * (1.0 + 2.0**-10 * (len(asked) == 1))
+
+    found = certificate.certify(
+        library("scipy"), A, b, x, Task("linear_system", 2, 2), Evidence(norm_fro=norm_A), None,
+        again=again, seed=3, confidence=confidence,
+    )  # fmt: skip
+    assert len(asked) == 2
+    wanted, rest = asked
+    np.testing.assert_allclose(rest, -(2.0**-10) * wanted, rtol=1e-10)
+    u, twice = (1.0 + 0.25 * math.sqrt(2.0)) * U, (4.0 + 0.25 * 2 / 32) * U
+    solved, more, sizes = wanted / diagonal[:, None] * (1.0 + 2.0**-10), rest / diagonal[:, None], norm(wanted)
+    rest_off = U * (norm(rest) + twice * (norm_A * norm(solved) + sizes))
+    left = u * (norm_A * norm(more) + norm(rest)) + rest_off
+    solved = norm(solved + more)
+    inverse = math.hypot(*solved[1:]) / (math.sqrt(chi_squared.quantile(4, 1.0 - confidence)) - math.hypot(*left[1:]))
+    r = float(np.linalg.norm(b - A @ x))
+    off = U * (r + twice * (norm_A * np.linalg.norm(x) + np.linalg.norm(b)))
+    most = r * solved[0] + inverse * (r * left[0] + off)
+    assert inverse * r * left[0] > 1e-4 * most
+    assert inverse * off > 1e-4 * most
+    assert found.bound == pytest.approx(most / (np.linalg.norm(x) - most), rel=1e-9, abs=0.0)
+    assert found.condition is not None
+    assert found.condition.high == pytest.approx(norm_A * inverse, rel=1e-9, abs=0.0)
+
+
+def norm(M: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(M, axis=0)
+
+
+@pytest.mark.parametrize(("order", "steps"), [("C", 40 / 32), ("F", 40.0)])
+def test_how_far_a_residual_in_twice_the_precision_may_be_off(order, steps):
+    rng = np.random.default_rng(16)
+    A, X = np.asarray(rng.standard_normal((40, 40)), order=order), rng.standard_normal((40, 2))
+    B = A @ X + np.array([1e-16, 1.0])
+    r, off, how = certificate._residual(
+        library("scipy"), A, B, X, 7.0, [2.0, 3.0], [5.0, 11.0], Task("linear_system", 40, 40)
+    )
+    np.testing.assert_allclose(r, B - A @ X, atol=1e-12)
+    expected = U * (norm(r) + (4.0 + 0.25 * steps) * U * (7.0 * np.array([5.0, 11.0]) + np.array([2.0, 3.0])))
+    assert off == pytest.approx(expected, rel=1e-12, abs=0.0)
+    assert norm(r)[0] < 1e-13  # so that both terms are seen
+    assert "twice" in how
+
+
+def test_where_nothing_bounds_the_inverse_the_condition_number_is_infinite():
+    solved, left, sizes = [4.0, 1.0, 2.0, 3.0], [9.0, 0.1, 0.1, 0.1], [1.0, 0.5, 1.0, 1.0]
+    inverse, condition = certificate._inverse_norm(solved, left, sizes, Evidence(norm_fro=6.0), 9, 0.99)
+    assert inverse == condition.high == math.inf
+    least = 3.0 / 1.1  # the largest of z / (g + q): 0.4, 1.7, 1.8, 2.7
+    assert condition.low == pytest.approx(2.0 * least, rel=1e-12, abs=0.0)  # ||A||_F / sqrt(9)
+    assert condition.median == pytest.approx(20.0 * least, rel=1e-12, abs=0.0)
+    seen = Evidence(norm_fro=6.0, norm_2=Interval(5.0, 4.0, 6.0))
+    assert certificate._inverse_norm(solved, left, sizes, seen, 9, 0.99)[1].low == pytest.approx(
+        4.0 * least, rel=1e-12, abs=0.0
+    )
+    inverse, condition = certificate._inverse_norm(solved, [0.1] * 4, sizes, seen, 9, 0.99)
+    assert condition.median == pytest.approx(math.sqrt(condition.low * condition.high), rel=1e-12, abs=0.0)
+    assert condition.high == pytest.approx(6.0 * inverse, rel=1e-12, abs=0.0)
+
+
 def test_its_work_by_hand():
     from autonla.planner.kinds import kind_of
     from autonla.primitives.work import KernelCall

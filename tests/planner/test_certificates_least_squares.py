@@ -283,6 +283,18 @@ def test_not_of_minimum_norm():
         assert not certify(LeastSquares(A, b), x + null, target=1e-10).satisfied
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_of_minimum_norm_to_the_rounding_of_the_norm(dtype):
+    """What is outside the row space adds its square: up to the root of u nobody sees it in ||x||."""
+    u = 0.5 * float(np.finfo(dtype).eps)
+    A, b = np.eye(3, 6).astype(dtype), np.array([0.6, 0.0, 0.8], dtype)
+    for share, fine in ((0.9, True), (1.1, False)):
+        x = np.concatenate([b, [0.0, share * math.sqrt(u), 0.0]]).astype(dtype)
+        found = certify(LeastSquares(A, b), x, target=1e-5)
+        assert found.satisfied is fine
+        assert ("outside the row space" in found.method) is not fine
+
+
 def test_near_the_floor_residuals_are_computed_in_twice_the_precision():
     rng = np.random.default_rng(17)
     A = matrices.with_spectrum(200, 30, spectra.geometric(30, 1e5), rng).A
