@@ -31,7 +31,7 @@ MODULES = {
         "test_certificates_least_squares_metrics.py",
     ],
     "planner/certify/low_rank.py": ["test_certificates_low_rank.py"],
-    "planner/certify/products.py": ["test_certificates_linear_system.py", "test_certificates_least_squares.py"],
+    "planner/certify/products.py": ["test_certificates_products.py", "test_certificates_linear_system.py"],
     "planner/candidates.py": ["test_candidates.py", "test_execution.py", "test_planning.py"],
     "planner/planning.py": ["test_planning.py", "test_execution.py", "test_fast_path.py", "test_api_errors.py"],
     "planner/attempts.py": ["test_attempts.py", "test_execution.py", "test_faults.py"],
