@@ -60,8 +60,7 @@ def _one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
 
 def _point(candidate: Candidate) -> str:
     forecast = candidate.forecast
-    if forecast is None:
-        return candidate.label
+    assert forecast is not None  # the frontier holds nothing else
     return (
         f"{candidate.label} takes about {show_seconds(forecast.seconds.median)} and"
         f" {show_bytes(forecast.bytes.median)}, error about {forecast.error.median:.1e}"
@@ -330,6 +329,8 @@ def bench_command(
     from .bench import print_report, read, run_small, run_stability, run_suite
 
     out = console()
+    if profiles and stability is None:
+        raise typer.BadParameter("belongs to --stability N", param_hint="--profile")
     if small is not None:
         if daily or only or ablate or stability is not None or source is not None or output or pictures:
             raise typer.BadParameter("stands alone: leave out the other options", param_hint="--small")
@@ -338,8 +339,6 @@ def bench_command(
         if report.misses:
             raise typer.Exit(1)
         return
-    if profiles and stability is None:
-        raise typer.BadParameter("belongs to --stability N", param_hint="--profile")
     if source is not None:
         if daily or ablate or stability is not None:
             raise typer.BadParameter(

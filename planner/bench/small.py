@@ -453,14 +453,15 @@ def _floor(case: SmallProblem) -> float:
 
 def _lapack_error(case: SmallProblem, claim: float) -> Measured | None:
     """Error of the answer of a plain call; None where there is none."""
-    problem, value = case.problem, None
+    problem = case.problem
     try:
         with np.errstate(all="ignore"):
             if isinstance(problem, LinearSystem):
                 value = np.linalg.solve(problem.A, problem.b)
             elif isinstance(problem, LeastSquares):
                 value = np.linalg.lstsq(*_augmented(problem))[0]
-            elif isinstance(problem, LowRank):
+            else:
+                assert isinstance(problem, LowRank)
                 A = problem.A - problem.A.mean(axis=0) if problem.center else problem.A
                 U, s, Vh = np.linalg.svd(A, full_matrices=False)
                 value = U[:, : problem.rank], s[: problem.rank], Vh[: problem.rank]

@@ -224,6 +224,8 @@ def _projection(
         return np.zeros_like(high), np.zeros(high.shape[1])
     if rank is not None and rank < most:
         A = A[:, linalg.qr(A, mode="r", pivoting=True)[1][:rank]]
+        if not 8.0 * math.sqrt(n) * UNIT * _condition(linalg.qr(A, mode="r")[0]) < 1.0:
+            return None  # the smallest of its singular values count as zero, or nearly so: there are two right answers
     elif m < n:
         s = linalg.svdvals(A)
         if not math.sqrt(m) * UNIT * s[0] < SINGULAR * s[-1]:

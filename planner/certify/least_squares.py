@@ -94,8 +94,6 @@ def _counted(lib: Library, M: Any, V: Any, s: Any, task: Task) -> int:
     larger than that may be less. M V tells: the columns of those that are rounding lie in the span of the others, up to
     the rounding of sums over n entries.
     """
-    if s.shape[0] == 0:
-        return 0
     unclear = (s <= 1e3 * _negligible(task) * s[0]) & (s > 2.0 * UNIT * s[0])
     if not bool(lib.xp.any(unclear)):
         return int((s > _negligible(task) * s[0]).sum())
@@ -142,19 +140,16 @@ def _eye(lib: Library, like: Any, n: int) -> Any:
 
 
 def _from_matrix(lib: Library, M: Any, task: Task, distortion: float, confidence: float, method: str) -> _Embedding:
-    """Embedding from a tall matrix M whose R factor (or SVD, where that is singular) stands for A's."""
-    if M.shape[0] >= M.shape[1]:
-        R = lib.qr_r(M)
-        diagonal = abs(lib.xp.linalg.diagonal(R))
-        norms = column_norms(R)
-        scaled = diagonal / lib.xp.where(norms > 0, norms, lib.xp.ones_like(norms))
-        # a small pivot relative to its column says "perhaps rank-deficient": only then is the SVD worth its price
-        if float(lib.xp.min(scaled)) > 1e3 * _negligible(task):
-            rounded = _rounded(lib, R, task, distortion, confidence, method)
-            if math.isfinite(rounded.distortion):
-                return rounded
-    else:
-        R = M
+    """Embedding from an M with no fewer rows than columns, whose R factor, or its SVD, stands for A's."""
+    R = lib.qr_r(M)
+    diagonal = abs(lib.xp.linalg.diagonal(R))
+    norms = column_norms(R)
+    scaled = diagonal / lib.xp.where(norms > 0, norms, lib.xp.ones_like(norms))
+    # a small pivot relative to its column says "perhaps rank-deficient": only then is the SVD worth its price
+    if float(lib.xp.min(scaled)) > 1e3 * _negligible(task):
+        rounded = _rounded(lib, R, task, distortion, confidence, method)
+        if math.isfinite(rounded.distortion):
+            return rounded
     _, s, Vh = lib.svd(R)
     keep = _counted(lib, M, Vh.T, s, task)
     if keep == M.shape[1]:

@@ -167,7 +167,5 @@ class LowRankKind(Kind):
         return A[:m, :n], None, replace(task, m=m, n=n, rank=rank)
 
     def unscale(self, value: Any, exponent_A: int, exponent_b: int) -> Any:
-        if exponent_A == 0:
-            return value
         U, s, Vh = value
         return U, times_power_of_two(s, exponent_A), Vh

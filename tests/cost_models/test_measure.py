@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -240,3 +241,98 @@ def test_the_global_random_state_is_left_alone() -> None:
     before = state()
     measure_profile(kernels=CATALOGUE, backends=("numpy",))
     assert state() == before
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(collecting: bool) -> None:
+    was = gc.isenabled()
+    seen = []
+
+    def start(setting):
+        seen.append(gc.isenabled())
+        return KERNELS["copy"].start(setting)
+
+    try:
+        (gc.enable if collecting else gc.disable)()
+        measure_profile(kernels={"copy": replace(CATALOGUE["copy"], start=start)}, backends=("scipy",))
+        assert gc.isenabled() == collecting
+        assert seen[-1] is False, "nothing is collected while calls are timed"
+    finally:
+        (gc.enable if was else gc.disable)()
+
+
+def test_threads_are_those_that_each_library_computes_with() -> None:
+    import numba
+    import torch
+
+    assert measure.threads_in_use("torch") == torch.get_num_threads()
+    assert measure.threads_in_use("numba") == numba.config.NUMBA_NUM_THREADS  # pyright: ignore[reportAttributeAccessIssue]
+    assert measure.threads_in_use("cupy") == 1
+    assert measure.threads_in_use("numpy") == measure.threads_in_use("scipy") >= 1
+
+
+def test_what_a_library_does_not_have_is_no_table() -> None:
+    profile = measure_profile(kernels={**CATALOGUE, "sparse_sign": KERNELS["sparse_sign"]}, backends=("numpy",))
+    assert {table.kernel for table in profile.kernels} == set(CATALOGUE)
+    assert profile.complete
+
+
+def test_a_reduced_precision_is_timed_beside_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best of many calls where they are short, one where they are long: an emulation takes for ever."""
+    calls: dict[str, int] = {}
+    seconds = {"float32": 0.001, "bfloat16": 0.004}
+
+    def start(setting):
+        def call() -> float:
+            calls[setting.dtype] = calls.get(setting.dtype, 0) + 1
+            return seconds[setting.dtype] * (2.0 if calls[setting.dtype] == 2 else 1.0)  # the first that is timed
+
+        return call
+
+    monkeypatch.setattr(_timing, "timed", lambda call: call())
+    monkeypatch.setattr(_timing, "synchronous", lambda call, backend, device: call)
+    table = measure._Table(replace(CATALOGUE["gemm"], start=start), "torch", "cpu", "bfloat16", [])
+    assert measure._against_float32(table) == pytest.approx(4.0, rel=1e-12, abs=0.0)
+    assert calls == {"bfloat16": 22, "float32": 22}
+    calls.clear()
+    seconds["bfloat16"] = 0.1
+    assert measure._against_float32(table) == pytest.approx(200.0, rel=1e-12, abs=0.0)
+    assert calls == {"bfloat16": 2, "float32": 22}
+
+
+def test_a_kernel_that_fails_at_every_shape_is_disabled() -> None:
+    """It passed the gate, whose problem is another one."""
+    shapes = CATALOGUE["gemm"].shapes["quick"]
+
+    def start(setting):
+        if setting.dims in shapes:
+            raise MemoryError("no room")
+        return KERNELS["gemm"].start(setting)
+
+    kernel = replace(CATALOGUE["gemm"], start=start, dtypes=("float64",))
+    (table,) = measure_profile(kernels={"gemm": kernel}, backends=("numpy",)).kernels
+    assert table.max_error is not None
+    assert not table.enabled
+    assert table.reason == "it fails on this machine: MemoryError: no room"
+
+
+def test_what_no_time_was_left_for_is_missing_not_wrong() -> None:
+    profile = measure_profile(kernels=CATALOGUE, backends=("numpy",), time_limit=0.0)
+    assert profile.kernels == ()
+    assert not profile.complete
+
+
+def test_what_numpy_computes_in_float64_is_measured_once() -> None:
+    profile = measure_profile(kernels={"potrf": small("potrf", (8,), (20,))}, backends=("numpy",))
+    double, single = profile.kernels
+    assert (double.dtype, single.dtype) == ("float64", "float32")
+    assert double.points == single.points
+
+
+def test_memory_is_touched_before_what_takes_much_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    monkeypatch.setattr(measure.np, "ones", lambda size, dtype: written.append((size, dtype)))
+    measure._touch_memory(measure._LARGE)
+    assert written == []
+    measure._touch_memory(measure._LARGE + 1.5)
+    assert written == [(measure._LARGE + 1, np.uint8)]

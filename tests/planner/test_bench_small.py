@@ -163,3 +163,61 @@ def test_the_report_names_what_is_at_fault(monkeypatch):
 def test_counts_and_seeds_that_make_no_sense(count, seed):
     with pytest.raises(AutonlaError, match="must be positive"):
         run_small(quiet(), count=count, seed=seed)
+
+
+def planned(problem, budget) -> small.SmallProblem:
+    return small.SmallProblem(0, 0, problem.kind, "solve", {}, problem, budget, None)
+
+
+def test_lapack_is_asked_for_the_problem_that_was_stated(monkeypatch):
+    """With its ridge: what LAPACK makes of the augmented system is good enough, and refusing it was false."""
+
+    def refuses(*args, **keywords):
+        raise CertificationFailed("too hard")
+
+    monkeypatch.setattr(small, "solve", refuses)
+    rng = np.random.default_rng(6)
+    A, B, budget = rng.standard_normal((30, 4)), rng.standard_normal((30, 2)), nla.Budget(accuracy=1e-12)
+    problems = (
+        nla.LeastSquares(A, B, ridge=0.5), nla.LeastSquares(A, B[:, 0], ridge=0.5), nla.LeastSquares(A, B),
+        nla.LowRank(A, rank=2), nla.LowRank(A, rank=2, center=True), nla.LinearSystem(A[:4], B[:4]),
+    )  # fmt: skip
+    for problem in problems:
+        verdict = judge(planned(problem, budget))
+        assert verdict.lapack is not None, problem
+        assert verdict.lapack.error < 1e-13, problem
+        assert verdict.false_reject, problem
+
+
+def test_refusing_what_lapack_cannot_solve_either_is_right(monkeypatch):
+    case = planned(nla.LinearSystem(np.zeros((3, 3)), np.ones(3)), nla.Budget(accuracy=1e-6))
+    verdict = judge(case)
+    assert (verdict.outcome, verdict.lapack, verdict.false_reject) == ("refused", None, False)
+
+
+def test_a_candidate_that_was_drawn_may_fail_and_what_is_asked_for_may_not(monkeypatch):
+    rng = np.random.default_rng(8)
+    case = planned(nla.LinearSystem(rng.standard_normal((20, 20)), np.ones(20)), nla.Budget(accuracy=1e-9))
+
+    def fails(case):
+        raise CertificationFailed("too hard")
+
+    monkeypatch.setattr(small, "_solved", fails)
+    drawn = judge(replace(case, way="candidate"))
+    assert (drawn.outcome, drawn.note, drawn.lapack, drawn.false_reject) == ("uncertified", "too hard", None, False)
+    asked = judge(case)
+    assert (asked.outcome, asked.note, asked.false_reject) == ("refused", "CertificationFailed: too hard", True)
+
+
+@pytest.mark.parametrize("way", ["solve", "candidate"])
+def test_best_effort_is_judged_beside_lapack(way):
+    """What is asked for is below rounding: LAPACK does not reach it either."""
+    rng = np.random.default_rng(9)
+    budget = nla.Budget(accuracy=1e-30, on_infeasible="best_effort")
+    case = planned(nla.LinearSystem(rng.standard_normal((20, 20)), np.ones(20)), budget)
+    verdict = judge(replace(case, way=way))
+    assert verdict.outcome == {"solve": "best_effort", "candidate": "uncertified"}[way]
+    assert verdict.true is not None
+    assert 1e-30 < verdict.true.error < 1e-12
+    assert (verdict.lapack is not None) == (way == "solve")
+    assert not verdict.false_reject

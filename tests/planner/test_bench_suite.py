@@ -9,7 +9,8 @@ import autonla as nla
 from autonla.planner.bench import Row, measure, suite
 from autonla.planner.bench.baselines import baseline
 from autonla.planner.bench.real import left_out, real_instances
-from autonla.planner.bench.suite import Instance, _with
+from autonla.planner.bench.spectra import SPECTRA
+from autonla.planner.bench.suite import Instance, _approximable, _square, _with
 
 LARGE = "bcsstk16", "cryg", "watt", "adder", "bcsstk14", "maxwell", "lsc", "cran"
 
@@ -158,3 +159,36 @@ def test_a_refused_warm_up_is_no_refusal(monkeypatch):
     row = measure(Instance("tiny", "linear_system", {}, make, nla.Budget(accuracy=1e-9)), rounds=2, race=False)
     assert row.status == "certified"
     assert len(calls) >= 3
+
+
+def test_systems_have_the_structure_they_are_named_after():
+    n = 40
+
+    def made(structure: str, spectrum: str = "exponential", condition: float = 1e3) -> np.ndarray:
+        problem = _square(n, structure, spectrum, condition)(np.random.default_rng(3))
+        assert isinstance(problem, nla.LinearSystem)
+        return problem.A
+
+    i, j = np.indices((n, n))
+    banded = made("banded", "")
+    assert not banded[np.abs(i - j) > 3].any()
+    assert (np.diagonal(banded, 3) != 0.0).all()
+    assert (np.diagonal(banded, -3) != 0.0).all()
+    triangular = made("triangular", "")
+    assert not triangular[i > j].any()
+    assert np.linalg.cond(triangular) < 1e3
+    assert np.linalg.cond(made("general")) == pytest.approx(1e3, rel=1e-9, abs=0.0)
+    for structure, negative in (("spd", 0), ("indefinite", n // 3)):
+        A = made(structure)
+        np.testing.assert_array_equal(A, A.T)
+        values = np.linalg.eigvalsh(A)
+        assert np.count_nonzero(values < 0.0) == negative, structure
+        assert np.abs(values).max() / np.abs(values).min() == pytest.approx(1e3, rel=1e-9, abs=0.0)
+
+
+@pytest.mark.parametrize("rank", [5, None])
+def test_approximations_have_their_spectrum_and_rank(rank):
+    problem = _approximable(30, 20, "exponential", rank)(np.random.default_rng(4))
+    assert isinstance(problem, nla.LowRank)
+    assert problem.rank == rank
+    np.testing.assert_allclose(np.linalg.svd(problem.A, compute_uv=False), SPECTRA["exponential"](20, 1e6), atol=1e-12)

@@ -102,7 +102,7 @@ def test_the_worst_right_hand_side_counts():
     alone = true_error(nla.LeastSquares(A, b[:, 1]), x[:, 1], 1e-8)
     assert found is not None
     assert alone is not None
-    assert found.error == pytest.approx(alone.error, rel=1e-12)
+    assert found.error == pytest.approx(alone.error, rel=1e-12, abs=0.0)
     zero = np.zeros((20, 3))
     assert true_error(nla.LeastSquares(A, zero), np.zeros((4, 3)), 1e-8) == (0.0, 0.0)
     assert true_error(nla.LeastSquares(A, zero), x, 1e-8) == (math.inf, math.inf) or math.isinf(
@@ -123,7 +123,7 @@ def test_rank_deficient_least_squares():
     for rank in (6, None):  # stated, or read off the gap in the singular values
         found = true_error(nla.LeastSquares(A, b), x, 1e-9, rank=rank)
         assert found is not None
-        assert found.error == pytest.approx(expected, rel=1e-6)
+        assert found.error == pytest.approx(expected, rel=1e-6, abs=0.0)
 
 
 def test_wide_least_squares():
@@ -132,7 +132,7 @@ def test_wide_least_squares():
     x = np.linalg.lstsq(A, b)[0] * (1.0 + 1e-9)
     found = true_error(nla.LeastSquares(A, b), x, 1e-9)
     assert found is not None
-    assert found.error == pytest.approx(1e-9, rel=1e-5)
+    assert found.error == pytest.approx(1e-9, rel=1e-5, abs=0.0)
 
 
 def test_a_rank_that_is_in_doubt_is_not_guessed():
@@ -258,3 +258,78 @@ def test_two_yardsticks_agree(kind):
             gap = abs(found.error - float(expected))
             assert gap <= found.uncertainty + expected.uncertainty + 1e-12 * float(expected), draw
     assert known >= 10
+
+
+def test_a_matrix_of_rank_zero_predicts_nothing():
+    """Whatever x is, A x is the prediction of every minimiser."""
+    problem = nla.LeastSquares(np.zeros((4, 3)), np.ones(4))
+    assert true_error(problem, np.array([1.0, -2.0, 3.0]), 1e-8, rank=0) == (0.0, 0.0)
+
+
+def test_a_square_singular_matrix_is_read_off_the_gap():
+    """The range of a square A is everything, unless A is singular."""
+    rng = np.random.default_rng(13)
+    base = with_singular_values(8, 6, np.geomspace(1.0, 1e-2, 6), rng)
+    A, b = np.hstack([base, 2.0 * base[:, :2]]), rng.standard_normal(8)
+    x = np.linalg.lstsq(A, b)[0] + 1e-7
+    small = np.concatenate([x[:2] + 2.0 * x[6:], x[2:6]])
+    with mpmath.workdps(DIGITS):
+        expected = float(exact_prediction_error(base, small, b, 0.0))
+    found = true_error(nla.LeastSquares(A, b), x, 1e-9)
+    assert found is not None
+    assert found.error == pytest.approx(expected, rel=1e-6, abs=0.0)
+    regular = rng.standard_normal((8, 8))
+    r = b - regular @ x
+    found = true_error(nla.LeastSquares(regular, b), x, 1e-9)
+    assert found is not None
+    assert found.error == pytest.approx(np.linalg.norm(r) / np.linalg.norm(b), rel=1e-12, abs=0.0)
+
+
+def test_a_refinement_that_is_cut_short_knows_less(monkeypatch):
+    rng = np.random.default_rng(14)
+    A = with_singular_values(30, 6, np.geomspace(1.0, 1e-9, 6), rng)
+    b = rng.standard_normal(30)
+    x = np.linalg.lstsq(A, b)[0] * (1.0 + 1e-9)
+    problem = nla.LeastSquares(A, b)
+    whole = true_error(problem, x, 1e-3)
+    monkeypatch.setattr(truth, "REFINEMENTS", 2)
+    short = true_error(problem, x, 1e-3)
+    assert whole is not None
+    assert short is not None
+    assert whole.uncertainty < short.uncertainty
+    assert abs(short.error - whole.error) <= short.uncertainty + whole.uncertainty
+
+
+def test_the_excess_over_a_best_error_of_zero_is_unknown():
+    """A has that rank exactly: no multiple of nothing says how bad an answer is."""
+    A = np.diag([4.0, 2.0, 0.0])
+    assert true_error(nla.LowRank(A, rank=2), (np.eye(3)[:, :2], np.array([3.0, 2.0]), np.eye(3)[:2]), 1e-3) is None
+    perfect = true_error(nla.LowRank(A, rank=2), (np.eye(3)[:, :2], np.array([4.0, 2.0]), np.eye(3)[:2]), 1e-3)
+    assert perfect is not None
+    assert perfect.error == 0.0
+
+
+@pytest.mark.parametrize(("least", "known"), [(1e-12, True), (1e-15, False)])
+def test_where_a_direction_counts_as_zero_nobody_knows_the_answer(least, known):
+    """Of a rank that is exact, but by singular values that everybody takes for rounding."""
+    A = np.zeros((9, 4))
+    A[0, 0], A[1, 1] = 1.0, least
+    A[:, 2:] = A[:, :2]
+    b, x = np.ones(9), np.array([1.0, 0.0, 0.0, 0.0])
+    found = true_error(nla.LeastSquares(A, b), x, 1.0, rank=2)
+    assert (found is not None) is known
+    if found is not None:
+        assert found.error == pytest.approx(1.0 / 3.0, rel=1e-9, abs=0.0)  # what of b lies along e2
+
+
+def test_a_wide_matrix_of_low_rank_is_read_off_the_gap():
+    rng = np.random.default_rng(15)
+    A = with_singular_values(6, 20, np.array([1.0, 0.5, 0.2, 0.1, 0.0, 0.0]), rng)
+    b = rng.standard_normal(6)
+    x = np.linalg.lstsq(A, b, rcond=1e-10)[0] * (1.0 + 1e-6)
+    U = np.linalg.svd(A)[0][:, :4]
+    found = true_error(nla.LeastSquares(A, b), x, 1e-6)
+    assert found is not None
+    expected = np.linalg.norm(U.T @ (b - A @ x)) / np.linalg.norm(b)
+    assert found.error == pytest.approx(expected, rel=1e-6, abs=0.0)
+    assert np.linalg.norm(b - A @ x) > 1e-3, "what no x can reach does not count"

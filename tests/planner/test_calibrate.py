@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -62,9 +63,9 @@ def test_a_planted_bias_becomes_a_correction(use, takes):
     profile = calibrated(PROFILE, cases=SYSTEMS)
     found = {key: math.exp(c.log_bias) for key, c in profile.corrections.items()}
     assert found == {
-        "slow[numpy float64]": pytest.approx(1.8, rel=1e-2),
-        "quick[numpy float64]": pytest.approx(0.6, rel=1e-2),
-        "right[numpy float64]": pytest.approx(1.0, rel=1e-2),
+        "slow[numpy float64]": pytest.approx(1.8, rel=1e-2, abs=0.0),
+        "quick[numpy float64]": pytest.approx(0.6, rel=1e-2, abs=0.0),
+        "right[numpy float64]": pytest.approx(1.0, rel=1e-2, abs=0.0),
     }
     plain, corrected = (
         nla.plan(SYSTEMS[2].make(np.random.default_rng(0)), BUDGET, rng=0, profile=p) for p in (PROFILE, profile)
@@ -75,7 +76,7 @@ def test_a_planted_bias_becomes_a_correction(use, takes):
         assert before is not None
         assert after is not None
         trust = 5 / (5 + 3)
-        assert after.seconds.median / before.seconds.median == pytest.approx(factor**trust, rel=0.02)
+        assert after.seconds.median / before.seconds.median == pytest.approx(factor**trust, rel=0.02, abs=0.0)
 
 
 def test_the_profile_keeps_the_runs_and_all_else(use, takes, tmp_path):
@@ -194,3 +195,32 @@ def test_profiling_measures_calibrates_and_reports_both(monkeypatch, rigor):
     assert fractions[0] == 0.0
     assert fractions[1] < fractions[2] < 1.0
     assert profiles.load() == profile
+
+
+def test_definite_systems_are_symmetric_and_definite():
+    problem = calibrate._definite(30).make(np.random.default_rng(1))
+    assert isinstance(problem, nla.LinearSystem)
+    np.testing.assert_array_equal(problem.A, problem.A.T)
+    assert np.linalg.eigvalsh(problem.A).min() >= 0.01 * (1.0 - 1e-12)
+
+
+def test_torch_is_only_loaded_where_the_machine_has_measured_it(use, takes, monkeypatch):
+    """The import takes a second, which must not count against the first candidate that needs it."""
+    use(fake("a", seconds=0.1, safe=True))
+    takes()
+    monkeypatch.setitem(sys.modules, "torch", None)  # to import it is an error
+    without = synthetic_profile(kernels=tuple(t for t in PROFILE.kernels if t.backend != "torch"))
+    assert len(calibrated(without, cases=SYSTEMS).calibration) == len(SYSTEMS)
+    with pytest.raises(ModuleNotFoundError, match="torch"):
+        calibrated(PROFILE, cases=SYSTEMS)
+
+
+def test_a_profile_that_cannot_be_kept_is_handed_out_with_a_warning(monkeypatch, autonla_home):
+    autonla_home.rmdir()
+    autonla_home.write_text("not a folder")
+    profile = synthetic_profile(fingerprint=profiles.fingerprint())
+    monkeypatch.setattr("autonla.cost_models.measure.measure_profile", lambda rigor, *, progress: profile)
+    monkeypatch.setattr(calibrate, "calibrated", lambda profile, *, progress: profile)
+    with pytest.warns(nla.AutonlaWarning, match="could not be kept .*; pass it as profile="):
+        assert nla.profile_hardware() == profile
+    assert nla.profile_hardware(save=False) == profile

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from typer.testing import CliRunner
 import autonla
 from autonla import profiles
 from autonla.planner import cli
+from autonla.profiles import records
 
 RNG = np.random.default_rng(5)
 SQUARE = RNG.standard_normal((12, 12)) + 6.0 * np.eye(12)
@@ -200,3 +204,113 @@ def test_profile_is_measured_saved_and_shown(tmp_path, monkeypatch):
     assert not profiles.profile_path().exists()
     assert run("profile").exit_code == 0
     assert profiles.find().source == "user"
+
+
+def test_running_the_package_is_the_command_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["autonla", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("autonla", run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.strip() == f"autonla {autonla.__version__}"
+    runpy.run_module("autonla.__main__", run_name="imported")  # does nothing
+    assert capsys.readouterr().out == ""
+
+
+def test_too_little_memory_is_one_line(system, monkeypatch):
+    def fails(*arguments, **how):
+        raise MemoryError
+
+    monkeypatch.setattr("autonla.planner.solve", fails)
+    assert refused(run("solve", system[0])) == "error: not enough memory; try a smaller --memory"
+
+
+def test_what_a_planned_solve_took_is_said_with_its_memory(system):
+    result = run("solve", system[0], "--memory", "1 GiB", "--accuracy", "1e-10", "--seed", 0)
+    assert result.exit_code == 0, result.output
+    (spent,) = [line for line in result.stdout.splitlines() if line.startswith("spent:")]
+    assert " of memory, " in spent
+    (spent,) = [line for line in run("solve", system[0]).stdout.splitlines() if line.startswith("spent:")]
+    assert "memory" not in spent, "short runs are not metered"
+
+
+def test_records_are_forgotten_on_request():
+    assert run("profile", "--forget").stdout.strip() == "there are no records"
+    path = records.records_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("")
+    assert run("profile", "--forget").stdout.strip() == f"deleted {path}"
+    assert not path.exists()
+    assert not profiles.profile_path().exists(), "nothing was measured"
+
+
+def test_what_is_wrong_with_a_measured_profile_is_said(tmp_path, monkeypatch):
+    generic = profiles.generic()
+    first, *others = generic.kernels
+    off = first.model_copy(update={"enabled": False, "reason": "its results are wrong"})
+    plain = dict(generic) | {"corrections": {}, "notes": ()}
+    found = {
+        "kernels": (off, *others), "complete": False, "notes": ("a note of the measurement",),
+        "corrections": {"lu": profiles.Correction(log_bias=0.1, log_sigma=0.1, count=9)},
+    }  # fmt: skip
+    for profile, said in (
+        (profiles.HardwareProfile(**plain | found), True),
+        (profiles.HardwareProfile(**plain), False),
+    ):
+        monkeypatch.setattr(cli, "measure", lambda out, rigor, profile=profile: profile)
+        result = run("profile", "--output", tmp_path / "mine.json")
+        assert result.exit_code == 0, result.output
+        for text in (
+            f"not used: {off.backend} {off.kernel} {off.dtype}: its results are wrong",
+            "the time limit cut the measurement",
+            "correct the forecasts of 1 algorithms",
+            "a note of the measurement",
+        ):
+            assert (text in result.stdout) == said, text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "quick", "measures"),
+    [((), False, True), (("--quick",), True, True), (("--no-profile",), False, False)],
+)
+def test_the_demo_is_run_as_it_was_asked_for(monkeypatch, tmp_path, arguments, quick, measures):
+    asked = []
+    monkeypatch.setattr("autonla.planner.demo.run_demo", lambda *a, **how: asked.append((a, how)))
+    result = run("demo", "--output", tmp_path, *arguments)
+    assert result.exit_code == 0, result.output
+    assert asked == [((tmp_path,), {"quick": quick, "measure_profile": measures})]
+
+
+@pytest.mark.parametrize(("misses", "code"), [((), 0), (("one",), 1)])
+def test_small_problems_are_judged_without_records_and_a_miss_is_a_failure(monkeypatch, misses, code):
+    seen = []
+
+    def judged(out, count):
+        seen.append((count, records.recording()))
+        return SimpleNamespace(misses=misses)
+
+    monkeypatch.setattr("autonla.planner.bench.run_small", judged)
+    assert records.recording()
+    assert run("bench", "--small", 7).exit_code == code
+    assert seen == [(7, False)]
+    assert records.recording()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [("--daily",), ("--only", "x"), ("--ablations",), ("--stability", 2), ("--from", "f"), ("--output", "f"),
+     ("--pictures", "f")],
+)  # fmt: skip
+def test_small_problems_stand_alone(monkeypatch, other):
+    monkeypatch.setattr("autonla.planner.bench.run_small", lambda *a: pytest.fail("it was run"))
+    result = run("bench", "--small", 7, *other)
+    assert result.exit_code == 2
+    assert "stands alone" in result.stderr
+
+
+@pytest.mark.parametrize("other", [("--small", 7), ("--from", "f"), ()])
+def test_profiles_of_a_benchmark_belong_to_its_stability(monkeypatch, other):
+    for name in ("run_small", "run_suite", "read"):
+        monkeypatch.setattr(f"autonla.planner.bench.{name}", lambda *a, **k: pytest.fail("it was run"))
+    result = run("bench", *other, "--profile", "p.json")
+    assert result.exit_code == 2
+    assert "belongs to --stability N" in result.stderr

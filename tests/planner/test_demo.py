@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from rich.console import Console
 
 import autonla
 from autonla import profiles
-from autonla.planner.demo import problems, report, run, run_demo, yardsticks
+from autonla.planner.demo import picture, problems, report, run, run_demo, yardsticks
 from autonla.planner.demo.picture import Point, frontier, layout, points
 
 
@@ -75,9 +80,9 @@ def test_quick_problems_agree_with_their_recipes():
             asked = case.budget.accuracy or 0.0
             assert case.error(today.value(today.call())) <= max(1e-3, asked), (case.title, today.label)
     tall = built["regression to 1e-8"].problem.A
-    assert np.linalg.cond(tall) == pytest.approx(1e4, rel=1e-6)
+    assert np.linalg.cond(tall) == pytest.approx(1e4, rel=1e-6, abs=0.0)
     hard = built["hard system"].problem.A
-    assert np.linalg.cond(hard) == pytest.approx(1e12, rel=1e-2)
+    assert np.linalg.cond(hard) == pytest.approx(1e12, rel=1e-2, abs=0.0)
 
 
 def small_case(budget):
@@ -132,7 +137,7 @@ def test_yardsticks_see_errors():
     error = yardsticks.prediction_error(A, b, np.linalg.qr(A)[0])
     assert error(x) < 1e-14
     step = 1e-3 * rng.standard_normal(4)
-    assert error(x + step) == pytest.approx(np.linalg.norm(A @ step) / np.linalg.norm(b), rel=1e-9)
+    assert error(x + step) == pytest.approx(np.linalg.norm(A @ step) / np.linalg.norm(b), rel=1e-9, abs=0.0)
 
     S = rng.standard_normal((6, 6))
     y = np.ones(6)
@@ -174,3 +179,93 @@ def test_labels_stay_inside_the_frame():
     for x, y in centres:
         assert 30.0 <= x <= 70.0
         assert 5.0 <= y <= 45.0
+
+
+@pytest.mark.parametrize(("load", "said"), [(0.1, False), (2.9, False), (3.1, True)])
+def test_a_busy_machine_is_said(monkeypatch, load, said):
+    monkeypatch.setattr(report.psutil, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(report.psutil, "cpu_count", lambda: 4)
+    text = io.StringIO()
+    report.busy(Console(file=text, width=200))
+    expected = "The machine is busy (load 3.1 on 4 cores): times and comparisons of speed will be off.\n"
+    assert text.getvalue() == (expected if said else "")
+
+
+def raced(*rows, chosen: str = "a") -> SimpleNamespace:
+    """A race of candidates: (label, forecast seconds and error or None, measured seconds and error or None)."""
+    candidates = tuple(
+        SimpleNamespace(
+            label=label, algorithm=label,
+            forecast=None if forecast is None else SimpleNamespace(
+                seconds=SimpleNamespace(median=forecast[0]), error=SimpleNamespace(median=forecast[1])
+            ),
+        )
+        for label, forecast, _ in rows
+    )  # fmt: skip
+    measured = tuple(
+        SimpleNamespace(label=label, seconds=found[0], error=found[1], certified=found[1] < 1e-3)
+        for label, _, found in rows
+        if found is not None
+    )
+    plan = SimpleNamespace(candidates=candidates, chosen=SimpleNamespace(label=chosen))
+    return SimpleNamespace(rows=measured, plan=plan)
+
+
+def test_what_has_no_place_in_a_picture_is_left_out():
+    found = points(
+        raced(
+            ("a", (1.0, 1e-9), (0.5, 0.0)),
+            ("b", (1.0, 1e-9), (0.2, 0.1)),
+            ("c", (2.0, 1e-9), None),
+            ("endless", (math.inf, 1e-9), None),
+            ("unknown", (1.0, math.inf), None),
+            ("unpriced", None, None),
+            ("unbounded", (1.0, 1e-9), (0.1, math.inf)),
+        )
+    )
+    assert [(p.label, p.seconds, p.error, p.state, p.chosen) for p in found] == [
+        ("b", 0.2, 0.1, "missed", False),
+        ("a", 0.5, 1e-17, "measured", True),
+        ("c", 2.0, 1e-9, "infeasible", False),
+    ]
+
+
+@pytest.mark.parametrize(("accuracy", "latency"), [(1e-6, None), (None, 0.7), (1e-6, 0.7)])
+def test_the_lines_of_a_panel_are_what_the_budget_asks_for(accuracy, latency):
+    figure = Figure()
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    outcome: Any = SimpleNamespace(budget=autonla.Budget(accuracy, latency=latency), today=(), title="of nothing")
+    found = points(raced(("a", (1.0, 1e-9), (0.5, 1e-8)), ("b", (1.0, 1e-9), (0.2, 1e-4))))
+    picture._panel(axes, outcome, found, picture._colours(found))
+    dashed = [np.asarray(line.get_ydata())[0] for line in axes.lines if line.get_linestyle() == "--"]
+    dotted = [np.asarray(line.get_xdata())[0] for line in axes.lines if line.get_linestyle() == ":"]
+    assert dashed == [accuracy] * (accuracy is not None)
+    assert dotted == [latency] * (latency is not None)
+
+
+@pytest.mark.parametrize(("ours", "theirs", "runs"), [(0.2, 0.2, (3, 3)), (9.0, 0.2, (1, 3)), (0.2, 9.0, (3, 1))])
+def test_a_slow_call_is_timed_once_and_the_others_as_often_as_ever(monkeypatch, ours, theirs, runs):
+    calls = {"ours": 0, "theirs": 0}
+
+    def today() -> str:
+        calls["theirs"] += 1
+        return "theirs"
+
+    def solve(*arguments, **how) -> str:
+        calls["ours"] += 1
+        return "ours"
+
+    def timed(call):
+        result = call()
+        return {"ours": ours, "theirs": theirs}[result], result
+
+    monkeypatch.setattr(run, "solve", solve)
+    monkeypatch.setattr(run, "_timed", timed)
+    case = replace(small_case(autonla.Budget()), today=(problems.Today("today", today),))
+    found, said = [[theirs]], []
+    kept = run._interleaved(case, [(ours, "warm")], found, None, said.append)  # type: ignore[list-item]
+    assert (len(kept), len(found[0])) == runs
+    assert kept[0] == (ours, "ours"), "the first run warmed up and does not count"
+    assert calls == {"ours": runs[0], "theirs": runs[1]}
+    assert said == ["run 1 of 3", "run 2 of 3", "run 3 of 3"]

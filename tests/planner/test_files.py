@@ -288,9 +288,12 @@ def test_matrix_market_files_that_its_reader_must_not_see(tmp_path, text, says):
         read_array(tmp_path / "m.mtx")
 
 
+@pytest.mark.parametrize("form", ["array", "coordinate"])
 @pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0)])
-def test_matrix_market_files_without_entries(tmp_path, shape):
-    (tmp_path / "m.mtx").write_text(f"%%MatrixMarket matrix coordinate real general\n{shape[0]} {shape[1]} 0\n")
+def test_matrix_market_files_without_entries(tmp_path, form, shape):
+    """The reader divides by the number of rows of an array."""
+    size = f"{shape[0]} {shape[1]}" + (" 0" if form == "coordinate" else "")
+    (tmp_path / "m.mtx").write_text(f"%%MatrixMarket matrix {form} real general\n{size}\n")
     assert read_array(tmp_path / "m.mtx").shape == shape
 
 

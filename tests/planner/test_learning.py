@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ import pytest
 import autonla as nla
 from autonla import profiles
 from autonla.cost_models.corrections import level
-from autonla.planner import planning
+from autonla.planner import learning, planning
 from autonla.planner.kinds.linear_system import LinearSystemKind
 from autonla.planner.planning import machine_of
 from autonla.primitives.algorithm import Breakdown
+from autonla.primitives.interval import Interval
 from autonla.profiles import Correction, HardwareProfile, Run, records
 from tests._support.fakes import fake
 from tests._support.machine import synthetic_profile
@@ -67,10 +69,10 @@ def test_a_planned_solve_appends_one_record_with_features_and_nothing_else(use):
     )  # fmt: skip
     assert line["label"] == solution.plan.chosen.label
     assert (line["m"], line["n"], line["nrhs"], line["rank"], line["order"]) == (40, 40, 1, None, "C")
-    assert line["forecast_run"] == pytest.approx(stages["run"], rel=1e-3)
-    assert line["forecast_certify"] == pytest.approx(stages["certify"], rel=1e-3)
-    assert line["run"] == pytest.approx(solution.record.seconds["run"], rel=1e-3)
-    assert line["certify"] == pytest.approx(solution.record.seconds["certify"], rel=1e-3)
+    assert line["forecast_run"] == pytest.approx(stages["run"], rel=1e-3, abs=0.0)
+    assert line["forecast_certify"] == pytest.approx(stages["certify"], rel=1e-3, abs=0.0)
+    assert line["run"] == pytest.approx(solution.record.seconds["run"], rel=1e-3, abs=0.0)
+    assert line["certify"] == pytest.approx(solution.record.seconds["certify"], rel=1e-3, abs=0.0)
     assert line["forecast_bytes"] == forecast.bytes.median
     assert line["first"] is True
     solve()
@@ -96,7 +98,7 @@ def test_what_is_recorded_is_the_forecast_before_corrections(use):
     assert moved.plan.chosen.forecast != plain.plan.chosen.forecast
     first, second = lines()
     for stage in ("forecast_run", "forecast_certify"):
-        assert first[stage] == pytest.approx(second[stage], rel=2e-3)
+        assert first[stage] == pytest.approx(second[stage], rel=2e-3, abs=0.0)
 
 
 def test_nothing_is_recorded_of_plans_races_and_small_problems():
@@ -182,7 +184,7 @@ def test_records_correct_the_plans_of_the_next_process(mine):
     assert after.chosen.algorithm == "safe"
     forecast = after.candidate("good[numpy float64]").forecast
     assert forecast is not None
-    assert forecast.correction == pytest.approx(2.0, rel=0.1)
+    assert forecast.correction == pytest.approx(2.0, rel=0.1, abs=0.0)
     assert "corrected by" in after.profile
     assert "corrected" not in before.profile
 
@@ -260,3 +262,21 @@ def test_running_a_plan_records_what_was_planned_and_nothing_else(planned):
     planned.run(candidate="safe[numpy float64]")
     nla.plan(PROBLEM, BUDGET, rng=0, profile=PROFILE).run()
     assert len(lines()) == 1
+
+
+def test_no_record_is_made_of_what_was_not_forecast(use):
+    use(GOOD)
+    plan = nla.plan(PROBLEM, BUDGET, rng=0, profile=PROFILE)
+    entry = plan._entries[0]
+    forecast = entry.candidate.forecast
+    assert forecast is not None
+
+    def made(forecast):
+        known = replace(entry, candidate=replace(entry.candidate, forecast=forecast))
+        return learning.run_of(plan.task, known, "p", 1.0, 0.5, None)
+
+    run = made(forecast)
+    assert run is not None
+    assert (run.run, run.certify, run.peak_bytes) == (1.0, 0.5, None)
+    assert made(None) is None
+    assert made(replace(forecast, bytes=Interval(math.inf, 1.0, math.inf))) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -164,6 +166,7 @@ def test_functions_by_name_by_root_and_by_what_they_do():
         return x**3
 
     assert MatrixFunction(A3, f).f is f
-    assert MatrixFunction(A3, ("inv_root", np.int64(3))).f == ("inv_root", 3)
+    root: Any = ("inv_root", np.int64(3))
+    assert MatrixFunction(A3, root).f == ("inv_root", 3)
     assert MatrixFunction(TALL, "polar", apply_to=np.ones(3)).f == "polar"
     assert Trace(A3, f).f is f

@@ -14,6 +14,7 @@ from autonla.planner.calibrate import Case, approximation, regression
 from autonla.planner.candidates import SWITCH_MARGIN
 from autonla.planner.plan_document import sealed
 from autonla.planner.tuning import Study, tuned
+from autonla.primitives.algorithm import Breakdown
 from autonla.primitives.tuning import DEFAULT, Tuning
 from autonla.profiles import HardwareProfile, ProfileError, Run
 from tests._support.machine import synthetic_profile
@@ -242,3 +243,71 @@ def test_thorough_tunes(monkeypatch):
     order.clear()
     assert nla.profile_hardware("standard", save=False).tuning == {}
     assert order == ["kernels", "calibration"]
+
+
+# What else can come of it.
+
+
+def test_a_switch_margin_that_pays_is_kept_in_the_profile(monkeypatch):
+    monkeypatch.setattr(tuning, "fit", lambda runs: {})
+    close, clear = ((1.0, 1.0), (0.9, 1.2)), ((1.0, 1.0), (0.4, 0.55))
+    profile = calibrated([close] * 8 + [clear] * 8)
+    margin, note = tuning.switch_margin(profile)
+    found = tuned(profile, studies=())
+    assert found.tuning == {"switch_margin": margin}
+    assert note in found.notes
+
+
+def test_shapes_that_only_a_default_solved_say_nothing_of_the_switch_margin():
+    profile = calibrated([((1.0, 1.0), (0.5, 0.5))] * 20)
+    only = tuple(run for run in profile.calibration if run.algorithm == "lu")
+    margin, note = tuning.switch_margin(profile.model_copy(update={"calibration": only}))
+    assert margin is None
+    assert "0 shapes" in note
+
+
+def test_a_fraction_is_found_too(takes):
+    """The width of a block is no whole number."""
+    takes(lambda t: 1.0 + abs(math.log(t.krylov_width / 0.8)))
+    study = Study("block_krylov", ("krylov_width",), (approximation(300, 200, 10),))
+    width = tuned(PROFILE, studies=(study,)).tuning["krylov_width"]
+    assert width == pytest.approx(0.8, abs=0.15)
+    assert not float(width).is_integer()
+
+
+def test_a_value_that_fails_later_is_not_kept(takes):
+    """It is as bad as one that fails at once, however fast it was when it did not."""
+    calls = []
+
+    def seconds(values):
+        if values == DEFAULT:
+            return 1.0
+        calls.append(values)
+        return 0.1 if calls.count(values) % 2 else None  # warming up it does, timed it does not
+
+    takes(seconds)
+    found = tuned(PROFILE, studies=(SPIR,))
+    assert calls
+    assert found.tuning == {}
+
+
+@pytest.mark.parametrize("error", [Breakdown("a pivot is zero"), MemoryError(), nla.PlanError("no")])
+def test_what_breaks_down_has_no_seconds(monkeypatch, error):
+    def breaks(*arguments):
+        raise error
+
+    case = SPIR.cases[0]
+    problem = case.make(np.random.default_rng(0))
+    assert tuning._seconds("no such algorithm", problem, case.budget, PROFILE) is None
+    monkeypatch.setattr(tuning, "run_and_certify", breaks)
+    assert tuning._seconds("spir", problem, case.budget, PROFILE) is None
+
+
+def test_what_is_a_bug_is_not_taken_for_a_breakdown(monkeypatch):
+    def broken(*arguments):
+        raise TypeError("a bug")
+
+    case = SPIR.cases[0]
+    monkeypatch.setattr(tuning, "run_and_certify", broken)
+    with pytest.raises(TypeError, match="a bug"):
+        tuning._seconds("spir", case.make(np.random.default_rng(0)), case.budget, PROFILE)

@@ -307,3 +307,33 @@ def test_what_is_declared_spd_is_left_to_cholesky():
     task = Task("linear_system", 400, 400, structure="spd")
     _, found, by_products = structure.run(_indefinite_with_a_positive_diagonal(), task, Evidence())
     assert (found.structure, by_products) == ("spd", {})
+
+
+@pytest.mark.parametrize("declared", ["spd", "upper"])
+def test_a_declaration_that_only_nan_contradicts_is_no_mismatch(declared):
+    """NaN differs from itself and from zero."""
+    A = np.eye(N) + (0.1 if declared == "spd" else np.triu(np.ones((N, N)), 1))
+    A[5, 2] = np.nan
+    task = Task("linear_system", N, N, structure=declared)
+    _, _, by_products = structure.run(A, task, Evidence(), sampled=True)
+    assert by_products == {"not_finite": "A has 1 entries that are not finite, the first at (5, 2)"}
+
+
+def test_nothing_may_be_spd_in_an_empty_matrix():
+    assert not structure.may_be_spd(np.zeros((0, 0)))
+    assert structure.may_be_spd(np.eye(5))
+
+
+@pytest.mark.parametrize(
+    ("declared", "says"),
+    [
+        ("general", "A is banded: 1 diagonals below, 1 above"),
+        ("symmetric", "A is symmetric exactly and banded: 1 diagonals on either side"),
+    ],
+)
+def test_a_narrow_symmetric_band_that_is_not_definite_stays_a_band(declared, says):
+    """What is banded is solved as such, definite or not."""
+    A = np.diag(np.full(N, -1.0)) + np.diag(np.ones(N - 1), 1) + np.diag(np.ones(N - 1), -1)
+    evidence, task, by_products = structure.run(A, Task("linear_system", N, N, structure=declared), Evidence())
+    assert (task.structure, task.bandwidth, by_products) == ("banded", (1, 1), {})
+    assert evidence.findings[-1].sentence == says

@@ -43,6 +43,12 @@ def test_a_short_table_is_filled_at_its_own_speed_and_keeps_what_was_measured(cu
     assert found == pytest.approx({n: n**3 / 0.25e9 for n in ORDERS})
 
 
+def test_a_shape_that_only_this_machine_has_is_kept_and_compared_with_nothing(make_profile, whole):
+    cut = make_profile(complete=False, kernels=[table("syevd", 0.25e9, (10, 77))])
+    found = seconds(completed(cut, whole), "syevd")
+    assert found == pytest.approx({n: n**3 / 0.25e9 for n in (*ORDERS, 77)}, rel=1e-9, abs=0.0)
+
+
 def test_a_table_with_points_enough_is_left_alone(cut, whole):
     assert seconds(completed(cut, whole), "potrf") == seconds(cut, "potrf")
     assert set(completed(cut, whole).table("potrf", "scipy", "float64").points) == set(cut.kernels[0].points)  # type: ignore[union-attr]

@@ -263,3 +263,42 @@ def test_identity_tells_versions_apart(make_profile, monkeypatch):
     before = records.identity(make_profile())
     monkeypatch.setattr(records, "_version", lambda: "99.0")
     assert records.identity(make_profile()) != before
+
+
+def test_records_are_forgotten_whether_or_not_they_are_kept(monkeypatch):
+    for allowed in ("1", "0"):
+        records.append(run())
+        records.flush()
+        monkeypatch.setenv("AUTONLA_RECORDS", allowed)
+        path = records.records_path()
+        assert path.exists()
+        assert records.forget() == path
+        assert not path.exists()
+        monkeypatch.delenv("AUTONLA_RECORDS")
+    assert records.forget() is None
+
+
+def test_records_that_cannot_be_deleted_are_one_error():
+    records.records_path().mkdir(parents=True)
+    with pytest.raises(profiles.ProfileError, match="cannot be deleted"):
+        records.forget()
+
+
+def test_switching_off_is_undone(monkeypatch):
+    for before in ("", "1", "0"):
+        monkeypatch.setenv("AUTONLA_RECORDS", before)
+        with records.switched_off():
+            assert not records.recording()
+        assert os.environ["AUTONLA_RECORDS"] == before
+    monkeypatch.delenv("AUTONLA_RECORDS")
+    with records.switched_off():
+        assert not records.recording()
+    assert "AUTONLA_RECORDS" not in os.environ
+
+
+def test_a_run_that_only_mentions_a_profile_is_not_its_own(profile, mine):
+    records.append(run(1, mine))
+    records.append(run(2, "another", label=mine))
+    records.flush()
+    assert mine.encode() in lines()[1]
+    assert [found.n for found in records.runs_of(profile)] == [1]

@@ -321,3 +321,13 @@ def test_two_writers_and_a_reader(make_profile, tmp_path):
     assert seen <= {"small", "large"}
     assert store.load(path) in (small, large)
     assert {entry.name for entry in tmp_path.iterdir()} <= {path.name, f".{path.name}.lock"}
+
+
+def test_a_home_that_is_relative_to_a_folder_that_is_gone(monkeypatch):
+    def gone():
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setenv("AUTONLA_HOME", "here")
+    monkeypatch.setattr(store.os, "getcwd", gone)
+    with pytest.raises(ProfileError, match=r"AUTONLA_HOME=here: .* is gone: write the whole path"):
+        store.home()
