@@ -607,3 +607,24 @@ def test_frontier_holds_no_dominated_point():
 def test_quantities_are_shown_with_units():
     assert [show_seconds(s) for s in (2.5, 0.0123, 4.2e-5)] == ["2.5 s", "12.3 ms", "42 µs"]
     assert [show_bytes(b) for b in (12.0, 2048.0, 3 * 2.0**20, 2.0**31)] == ["12 B", "2 KiB", "3 MiB", "2 GiB"]
+
+
+@pytest.mark.parametrize("asked", [1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 0.1, 0.5])
+@pytest.mark.parametrize("count", [1, 3])
+def test_without_an_accuracy_the_least_that_is_reached_within_the_limits_is_asked_for(asked, count):
+    """A hundred times LAPACK's, and so on, until an algorithm applies."""
+
+    def applies(task: Task, evidence: Evidence, options: Any) -> str | None:
+        return None if 0.9 * asked < task.target < 1.1 * asked else "not for this target"
+
+    kind = FakeKind(*(replace(fake(f"a{i}", error=1e-13), applies=applies) for i in range(count)))
+    task = Task("fake", 40, 4, target=1e-12)
+    entries = enumerate_entries(kind, task, Evidence(), kind.profile, Limits.of(Budget(latency=10.0), 1e-12, 0.0))
+    assert len(entries) == count
+    for entry in entries:
+        assert entry.candidate.feasible
+        assert entry.candidate.margin == pytest.approx(1e-12 / asked, rel=1e-9, abs=0.0)
+    if asked > 1e-12:
+        for budget in (Budget(), Budget(accuracy=1e-12, latency=10.0)):
+            limits = Limits.of(budget, 1e-12, 0.0)
+            assert not enumerate_entries(kind, task, Evidence(), kind.profile, limits)[0].candidate.feasible

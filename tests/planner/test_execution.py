@@ -22,6 +22,7 @@ from autonla.planner.kinds.linear_system import LinearSystemKind
 from autonla.primitives.algorithm import Breakdown, Outcome
 from autonla.primitives.interval import Interval
 from autonla.primitives.stopping import stop_asked
+from autonla.primitives.task import Task
 from autonla.primitives.work import Work
 from autonla.profiles.errors import BudgetExceeded, CertificationFailed, InfeasibleBudget
 from tests._support import matrices, spectra, truth
@@ -1031,3 +1032,83 @@ def test_narrow_ranges_are_tried_after_all_where_nothing_wider_is_left(monkeypat
     tried = [a.label.partition("[")[0].partition("(")[0] for a in caught.value.tried]
     assert tried[0] == "block_krylov"
     assert "randomized_svd" in tried
+
+
+# What goes out.
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_what_goes_out_has_the_dtype_of_what_came_in_and_is_not_copied_without_need(dtype):
+    torch = pytest.importorskip("torch")
+    task = Task("linear_system", 3, 3, dtype=dtype)
+    for given in ("float64", "float32"):
+        value = np.arange(3.0).astype(given)
+        out = execution.to_library(value, task)
+        assert out.dtype == dtype
+        assert (out is value) == (given == dtype)
+        np.testing.assert_array_equal(out, value)
+        assert type(execution.to_library(torch.from_numpy(value), task)) is np.ndarray
+        out = execution.to_library(value, replace(task, library="torch"))
+        assert out.dtype == getattr(torch, dtype)
+        assert (out.data_ptr() == value.__array_interface__["data"][0]) == (given == dtype)
+
+
+@pytest.mark.parametrize(("dtype", "smallest"), [("float64", 2.0**-1022), ("float32", 2.0**-126)])
+def test_what_loses_its_digits_when_it_is_scaled_back_cannot_be_written(dtype, smallest):
+    largest = float(np.finfo(dtype).max)
+    one = np.ones(1)
+    for value, fine in ((smallest, True), (smallest / 2, False), (0.0, False), (1.0, True), (math.inf, False)):
+        assert execution._can_be_written(np.array([value]), one, dtype) is fine
+        columns = np.array([[1.0, value], [1.0, 0.0]])
+        assert execution._can_be_written(columns, np.ones((2, 2)), dtype) is fine
+    assert execution._can_be_written(np.array([largest]), one, dtype)
+    assert execution._can_be_written(np.zeros(1), np.zeros(1), dtype)  # nothing is lost of nothing
+
+
+@pytest.mark.parametrize(
+    ("how", "recorded"),
+    [
+        ({}, True),
+        ({"problem": nla.LinearSystem(np.array(PROBLEM.A), np.array(PROBLEM.b))}, False),
+        ({"candidate": "good"}, False),
+        ({"machine": "another"}, False),
+    ],
+)
+def test_a_plan_that_runs_again_is_recorded_where_it_runs_as_it_was_planned(use, monkeypatch, how, recorded):
+    use(fake("good", lapack, seconds=0.5), SAFE)
+    kept = []
+    monkeypatch.setattr(execution, "remember", lambda *run: kept.append(run))
+    plan = nla.plan(PROBLEM, TIGHT, rng=0, profile=PROFILE)
+    described = how.get("machine", plan.profile)
+    monkeypatch.setattr(planning, "machine_of", lambda profile: planning.Machine(PROFILE, described))
+    monkeypatch.setattr(type(execution.kind_of("linear_system")), "small", lambda self, task: False)
+    candidate = plan.chosen if "candidate" in how else None
+    assert plan.run(how.get("problem"), candidate=candidate).status == "certified"
+    assert bool(kept) is recorded
+
+
+def test_only_a_success_at_the_first_attempt_is_recorded(use, monkeypatch):
+    kept = []
+    monkeypatch.setattr(execution, "remember", lambda *run: kept.append(run))
+    use(fake("bad", breaks_down, seconds=0.5), SAFE)
+    assert len(solve().record.attempts) == 2
+    use(fake("bad", off_by(1e-3), seconds=0.5))
+    with pytest.raises(CertificationFailed):
+        solve()
+    assert not kept
+    use(SAFE)
+    solution = solve()
+    ((task, entry, profile, run, certify, memory),) = kept
+    assert (task, entry.algorithm, profile) == (solution.plan.task, SAFE, PROFILE)
+    assert (run, certify) == (solution.record.seconds["run"], solution.record.seconds["certify"])
+    assert memory.method == solution.record.memory_source
+
+
+def test_what_runs_at_once_is_given_the_power_of_a_machine_that_idles(known_machine):
+    solution = nla.solve(nla.LinearSystem(np.eye(3), np.ones(3)), rng=0)
+    record = solution.record
+    watts = PROFILE.energy.idle_watts
+    assert watts > 0.0
+    assert record.joules == pytest.approx(watts * record.seconds["total"], rel=1e-9, abs=0.0)
+    assert record.seconds["probe"] == record.seconds["plan"] == 0.0
+    assert record.peak_bytes is None
