@@ -18,10 +18,10 @@ def _nothing_remembered():
 
 @pytest.fixture
 def use(monkeypatch):
-    """Make these the only algorithms for linear systems, without probes."""
+    """Make these the only algorithms for linear systems, with no probes but these."""
 
-    def install(*algorithms):
+    def install(*algorithms, probes=()):
         monkeypatch.setattr(LinearSystemKind, "algorithms", property(lambda self: algorithms))
-        monkeypatch.setattr(LinearSystemKind, "probes", property(lambda self: ()))
+        monkeypatch.setattr(LinearSystemKind, "probes", property(lambda self: probes))
 
     return install

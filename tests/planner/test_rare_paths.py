@@ -6,9 +6,11 @@ import importlib.util
 import json
 import math
 import os
+import re
 import sys
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,11 +23,12 @@ from autonla.planner.execution import entries_of
 from autonla.planner.kinds import ProbeStep, kind_of
 from autonla.planner.plan_document import sealed
 from autonla.planner.prepare import Prepared
-from autonla.primitives.evidence import Evidence
+from autonla.primitives.evidence import Evidence, Finding
 from autonla.primitives.interval import Interval
+from autonla.primitives.norms import sampled_norm
 from autonla.primitives.task import Task
 from autonla.primitives.work import Work
-from autonla.profiles.errors import DeclarationMismatch, PlanError
+from autonla.profiles.errors import DeclarationMismatch, PlanError, ProfileError
 from tests._support import matrices, spectra
 from tests._support.certifying import certify
 from tests._support.fakes import FakeKind, fake, seconds_of_work
@@ -217,3 +220,81 @@ def test_a_second_look_that_overflows_leaves_the_bound_of_the_first():
     assert 1e-3 < bound(1.0) < 1.1e-3
     assert 2e-3 < bound(math.inf) < 4e-3
     assert bound(math.inf) == pytest.approx(bound(0.0), rel=1e-6, abs=0.0), "zeros tell nothing either"
+
+
+# Seeds, prices, what is known of the norm.
+
+
+def test_seeds_drawn_from_a_generator_fill_63_bits():
+    rng = np.random.default_rng(2)
+    drawn = [planning.seed_of(rng) for _ in range(200)]
+    assert 0.4 < np.mean(np.array(drawn) >= 2**62) < 0.6
+    assert max(drawn) < 2**63
+    assert all(0 <= planning.seed_of(None) < 2**63 for _ in range(50))
+    assert any(planning.seed_of(None) >= 2**62 for _ in range(50))
+
+
+def test_a_race_corrects_forecasts_by_what_was_timed(use, monkeypatch):
+    """A quarter of a second of forecast work that takes a second: four times as much as the other one."""
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(planning, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+
+    def taking(seconds):
+        def solve(A, b, task, reuse):
+            clock.now += seconds
+            return np.linalg.solve(A, b)
+
+        return solve
+
+    use(
+        fake("slower", taking(1.0), seconds=0.25, kind="linear_system"),
+        fake("as said", taking(0.26), seconds=0.26, kind="linear_system"),
+    )
+    problem = nla.LinearSystem(np.eye(30), np.ones(30))
+    how = {"rng": 0, "profile": PROFILE}
+    assert nla.plan(problem, Budget(accuracy=1e-10), rigor="estimate", **how).chosen.algorithm == "slower"
+    made = nla.plan(problem, Budget(accuracy=1e-10), rigor="exhaustive", **how)
+    assert made.chosen.algorithm == "as said"
+    ran = dict(re.findall(r"(\w[\w ]*)\[[^]]*\] ran at ([\d.]+) of", made.notes[0]))
+    assert float(ran["slower"]) == pytest.approx(4.0, rel=0.02)
+    assert float(ran["as said"]) == pytest.approx(1.0, rel=0.02)
+
+
+def test_a_probe_has_its_price_on_its_first_finding(use, monkeypatch):
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(planning, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+
+    def look(A, b, task, evidence, backend):
+        clock.now += 0.75
+        found = (*evidence.findings, Finding("x", "first"), Finding("x", "second"))
+        return task, replace(evidence, findings=found), {}
+
+    step = ProbeStep("look", lambda t, e: True, lambda t, e, backend: Work(()), look, always=True)
+    use(fake("only", kind="linear_system"), probes=(step,))
+    made = nla.plan(nla.LinearSystem(np.eye(30), np.ones(30)), Budget(accuracy=1e-10), rng=0, profile=PROFILE)
+    assert made.evidence.findings[-2:] == (Finding("look", "first", 0.75), Finding("look", "second", 0.0))
+    assert made.seconds["probe"] == 0.75
+
+
+def test_with_a_ridge_a_glance_at_the_norm_bounds_the_condition_number():
+    """By half as much again as it looks, and nothing is said of the norm itself."""
+    A = np.random.default_rng(3).standard_normal((300, 20))
+    kind = kind_of("least_squares")
+    task = Task("least_squares", 300, 20, ridge=0.25, seed=4)
+    found = planning._known(kind, Prepared(A, None, task, Evidence(), checked=False))
+    norm = 1.5 * sampled_norm(A, 4)
+    assert found.norm_fro is None
+    assert found.condition.high == pytest.approx(math.hypot(norm, 0.5) / 0.5, rel=1e-12, abs=0.0)
+    known = planning._known(kind, Prepared(A, None, task, Evidence(norm_fro=2.0)))
+    assert known.norm_fro == 2.0
+    assert known.condition.high == pytest.approx(math.hypot(2.0, 0.5) / 0.5, rel=1e-12, abs=0.0)
+    without = planning._known(kind, Prepared(A, None, replace(task, ridge=0.0), Evidence(), checked=False))
+    assert without.condition == kind.known(replace(task, ridge=0.0), Evidence()).condition
+
+
+def test_a_profile_with_a_tuning_that_there_is_not():
+    profile = PROFILE.model_copy(update={"tuning": {"nonsense": 1.0}, "name": "mine"})
+    with pytest.raises(ProfileError, match=r"'mine'.*nonsense"):
+        planning.tuning_of(profile)
+    fine = PROFILE.model_copy(update={"tuning": {"switch_margin": 0.1, "oversampling": 12}})
+    assert planning.tuning_of(fine).oversampling == 12
