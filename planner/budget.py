@@ -144,6 +144,11 @@ class Budget:
         """Whether any of latency, memory and energy is limited."""
         return self.latency is not None or self.memory is not None or self.energy is not None
 
+    @property
+    def strict(self) -> bool:
+        """Whether an answer that does not keep the budget is an error, and not a best effort."""
+        return self.on_infeasible == "raise"
+
     def to_dict(self) -> dict[str, Any]:
         """The fields, in seconds, bytes and joules; `Budget(**d)` gives it back."""
         return {f.name: getattr(self, f.name) for f in fields(self)}

@@ -189,7 +189,7 @@ def execute(
         run.prepared, run.learned = replace(prepared, by_products=dict(prepared.by_products)), False
     done = False
     held = prepared.held_bytes
-    strict = escalate and plan.budget.on_infeasible == "raise"
+    strict = escalate and plan.budget.strict
     no_time = strict and run.left() <= 0.0
     with EnergyMeter(device=plan.task.device) as energy, PeakMemory() as memory:
         if not no_time:
@@ -384,7 +384,7 @@ def unmetered(run: Attempts, plan: Plan | Callable[[], Plan], *, strict: bool = 
     total, late = time.perf_counter() - run.started, run.late
     status = "best_effort" if late else "certified"
     solution = Solution(value, certificate, status, plan, lambda: _unmetered_record(run, total))
-    if late and strict and run.budget.on_infeasible == "raise":
+    if late and strict and run.budget.strict:
         raise _came_late(run, solution)
     return solution
 
@@ -417,10 +417,7 @@ def _bind(plan: Plan, problem: Problem) -> Prepared:
         fresh = replace(fresh, structure=task.structure, bandwidth=task.bandwidth)
     prepared = prepare(problem, fresh)
     # The norms are the new problem's own; what else the probes found is taken to hold, and the certificate decides.
-    evidence = prepared.evidence
-    if plan.evidence.condition.high < math.inf or plan.evidence.singular_values or task.m != task.n:
-        evidence = replace(plan.evidence, norm_fro=evidence.norm_fro, norm_2=None)
-    prepared.evidence = evidence
+    prepared.evidence = replace(plan.evidence, norm_fro=prepared.evidence.norm_fro, norm_2=None)
     return prepared
 
 

@@ -245,7 +245,7 @@ def make_plan(
         _prepared=prepared,
         _entries=tuple(entries),
     )
-    if not chosen.feasible and budget.on_infeasible == "raise" and not only_accuracy_speaks_against(chosen, limits):
+    if not chosen.feasible and budget.strict and not only_accuracy_speaks_against(chosen, limits):
         raise InfeasibleBudget(
             f"no algorithm is forecast to fit the budget for this {kind.describe(task)}: {chosen.label} comes"
             f" nearest but {chosen.reason}",
@@ -260,7 +260,7 @@ def make_plan(
             nearest=tuple(frontier(entries)),
             plan=plan,
         )
-    if budget.accuracy is not None and budget.accuracy < floor and budget.on_infeasible == "raise":
+    if budget.accuracy is not None and budget.accuracy < floor and budget.strict:
         raise InfeasibleBudget(
             f"accuracy {budget.accuracy:.1e} is below what rounding allows for this problem in {task.dtype}:"
             f" the floor is about {floor:.1e}",

@@ -24,7 +24,7 @@ from autonla.primitives.interval import Interval
 from autonla.primitives.stopping import stop_asked
 from autonla.primitives.task import Task
 from autonla.primitives.work import Work
-from autonla.profiles.errors import BudgetExceeded, CertificationFailed, InfeasibleBudget
+from autonla.profiles.errors import BudgetExceeded, CertificationFailed, InfeasibleBudget, PlanError
 from tests._support import matrices, spectra, truth
 from tests._support.fakes import FakeOptions, fake, seconds_of_work
 from tests._support.faults import faulty_kernels
@@ -1112,3 +1112,60 @@ def test_what_runs_at_once_is_given_the_power_of_a_machine_that_idles(known_mach
     assert record.joules == pytest.approx(watts * record.seconds["total"], rel=1e-9, abs=0.0)
     assert record.seconds["probe"] == record.seconds["plan"] == 0.0
     assert record.peak_bytes is None
+
+
+# What is kept of a plan, and what is not.
+
+
+def test_what_attempts_leave_behind_is_not_kept_in_the_plan_that_follows_one_at_once(use, known_machine):
+    def leaves(name):
+        def solve(A, b, task, reuse):
+            raise Breakdown("no", by_products={name: np.ones(3)})
+
+        return solve
+
+    use(fake("first", leaves("early"), seconds=0.1), fake("second", leaves("late"), seconds=0.2), SAFE)
+    solution = nla.solve(PROBLEM, nla.Budget(accuracy=1e-12), rng=0)
+    assert [name for name, _ in outcomes(solution)] == ["first", "second", "safe"]
+    assert set(solution.plan._prepared.by_products) == {"early"}  # the plan was made with it
+
+
+def test_peak_memory_counts_what_was_held_before(use, monkeypatch):
+    class Measured:
+        bytes, method = 1000.0, "told"
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error) -> None:
+            pass
+
+    use(SAFE)
+    monkeypatch.setattr(execution, "PeakMemory", Measured)
+    assert solve().record.peak_bytes == 1000.0
+    whole = nla.LinearSystem(np.eye(30, dtype=np.int64) * 3, np.ones(30, np.int64))
+    copies = 8.0 * (30 * 30 + 30)  # in float64
+    assert solve(problem=whole).record.peak_bytes == 1000.0 + copies
+    monkeypatch.setattr(Measured, "bytes", 0.0)
+    assert solve(problem=whole).record.peak_bytes == copies
+
+
+def test_plans_of_nothing_and_of_something_are_not_mixed_up():
+    empty, other = nla.LinearSystem(np.zeros((0, 0)), np.zeros(0)), nla.LinearSystem(np.eye(3), np.ones(3))
+    of_nothing, of_something = (nla.plan(p, rng=0, profile=PROFILE) for p in (empty, other))
+    assert of_nothing.chosen.algorithm == "empty"
+    assert of_nothing.run().value.shape == of_nothing.run(empty).value.shape == (0,)
+    for plan, problem in ((of_nothing, other), (of_something, empty)):
+        with pytest.raises(PlanError):
+            plan.run(problem)
+
+
+def test_what_the_probes_found_holds_for_another_problem_but_its_norm():
+    rng = np.random.default_rng(9)
+    A = rng.standard_normal((40, 40))
+    plan = nla.plan(nla.LinearSystem(A, np.ones(40)), nla.Budget(accuracy=1e-9), rng=0, profile=PROFILE)
+    seen = replace(plan.evidence, effective_rank=0.123, norm_2=Interval.exact(5.0))
+    bound = execution._bind(replace(plan, evidence=seen), nla.LinearSystem(3.0 * A, np.ones(40)))
+    assert bound.evidence.effective_rank == 0.123
+    assert bound.evidence.norm_2 is None
+    assert bound.evidence.norm_fro == pytest.approx(3.0 * np.linalg.norm(A), rel=1e-12, abs=0.0)
