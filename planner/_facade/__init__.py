@@ -6,6 +6,8 @@
 array([1., 1., 1.])
 """
 
+from typing import TYPE_CHECKING, Any
+
 from autonla.cost_models.forecast import Forecast as Forecast
 from autonla.planner import Attempt as Attempt
 from autonla.planner import Budget as Budget
@@ -48,7 +50,20 @@ from autonla.profiles.errors import PlanError as PlanError
 from autonla.profiles.errors import ProfileError as ProfileError
 from autonla.profiles.errors import UnsupportedDtype as UnsupportedDtype
 
+if TYPE_CHECKING:
+    from autonla.planner.polynomial_preconditioner import polynomial_preconditioner as polynomial_preconditioner
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """What needs scipy.sparse.linalg, which takes longer to import than all the rest, is imported when first used."""
+    if name == "polynomial_preconditioner":
+        from autonla.planner.polynomial_preconditioner import polynomial_preconditioner
+
+        return polynomial_preconditioner
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "Attempt",
@@ -89,6 +104,7 @@ __all__ = [
     "Trace",
     "UnsupportedDtype",
     "plan",
+    "polynomial_preconditioner",
     "profile_hardware",
     "race",
     "solve",
