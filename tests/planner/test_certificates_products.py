@@ -57,7 +57,9 @@ def test_products_in_float64(backend, dtype, monkeypatch):
 
 def test_how_many_rows_are_added_up_at_once():
     def rows(m: int, n: int, order: Any = "C") -> int:
-        return products.rows_at_once(np.empty((m, n), order=order))
+        found = products.rows_at_once(np.empty((m, n), order=order))
+        assert isinstance(found, int)
+        return found
 
     assert rows(100_000, 4) == 4096  # never more
     assert rows(100_000, 100) == 1024  # never fewer
@@ -138,3 +140,18 @@ def test_a_vector_is_one_column():
     np.testing.assert_array_equal(products.as_columns(x), x[:, None])
     X = np.ones((3, 2))
     assert products.as_columns(X) is X
+
+
+@pytest.mark.parametrize(("rows", "short"), [(1, 1), (10_000, 1), (10_001, 0)])
+def test_norms_in_the_usual_range_take_one_pass_and_short_ones_wake_no_threads(rows, short, monkeypatch):
+    calls, dot = [], products.dot_small
+    monkeypatch.setattr(products, "dot_small", lambda x: calls.append(1) or dot(x))
+    monkeypatch.setattr(products, "norm", None)  # a second pass
+    for size in (1e-130, 1e-3, 1.0, 1e140):
+        calls.clear()
+        x = np.full((rows, 1), size)
+        assert products.column_norm_list(x) == pytest.approx([size * math.sqrt(rows)], rel=1e-12, abs=0.0)
+        assert len(calls) == short
+        assert products.column_norm_list(np.hstack([x, x]))[1] == pytest.approx(
+            size * math.sqrt(rows), rel=1e-12, abs=0
+        )
