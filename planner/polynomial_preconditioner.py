@@ -155,7 +155,7 @@ def polynomial_preconditioner(
     safe = [_positive(p, low, high) for _, _, p in choices]
     multipliers = np.stack([p(eigenvalues) for _, _, p in choices], axis=1)
     iterations = forecast.cg_iterations(eigenvalues, multipliers, tolerance)
-    counts = [int(count) if fine else -1 for count, fine in zip(iterations, safe, strict=True)]
+    counts = [math.ceil(count) if fine else -1 for count, fine in zip(iterations, safe, strict=True)]
     considered = tuple(zip((label for label, _, _ in choices), counts, strict=True))
     able = [i for i, fine in enumerate(safe) if fine]
     if not able:
@@ -165,11 +165,11 @@ def polynomial_preconditioner(
             stacklevel=2,
         )
         p = chebyshev(low, _top(high), int(degree))
-        count = int(forecast.cg_iterations(eigenvalues, p(eigenvalues)[:, None], tolerance)[0])
+        count = math.ceil(forecast.cg_iterations(eigenvalues, p(eigenvalues)[:, None], tolerance)[0])
         return PolynomialPreconditioner(operator, "chebyshev", p, seen, count, considered)
     best = min(able, key=lambda i: (iterations[i], i))
     _, name, p = choices[best]
-    return PolynomialPreconditioner(operator, name, p, seen, int(iterations[best]), considered)
+    return PolynomialPreconditioner(operator, name, p, seen, math.ceil(iterations[best]), considered)
 
 
 def _operator(A: Any) -> LinearOperator:
