@@ -97,16 +97,17 @@ class _Size:
 
 
 def _size(lib: Library, A: Any, mean: Any, known: float | None = None) -> _Size:
-    """`known` is ||A||_F as it was added up by somebody else, where that is what is wanted.
+    """`known` is ||A||_F as it was added up by somebody else; of no use where means are taken off.
 
     With E = A - 1 mean' for a mean that has been rounded, A without its column means is E - 1 c', c the means of E,
     and ||1 c'||_F is seen when E is.
     """
-    if mean is None and known is not None:
-        return _Size(known, _rounding_of_squares(A.shape[0] * A.shape[1]) * known**2)
+    count = A.shape[0] * A.shape[1]
+    if known is not None:
+        return _Size(known, _rounding_of_squares(count) * known**2)
     if mean is None:
         norm = _norm_by_blocks(lib, A, None)
-        return _Size(norm, _rounding_of_squares(_BLOCK) * norm**2)
+        return _Size(norm, _rounding_of_squares(min(_BLOCK, count)) * norm**2)
     total, sums, longest = 0.0, 0.0 * mean[0], 1
     for rows in row_blocks(A):
         E = lib.astype(A[rows], "float64") - mean
@@ -197,7 +198,8 @@ def certify(
     U, s, Vh = (lib.astype(part, "float64") for part in outcome.value)
     mean = _means(lib, A, task)
     # ||A||^2 - m ||mean||^2 cancels; sums in float32 are inexact
-    size = _size(lib, A, mean, evidence.norm_fro if task.dtype == "float64" else None)
+    known = evidence.norm_fro if task.dtype == "float64" and mean is None else None
+    size = _size(lib, A, mean, known)
     norm_fro, delta = size.norm, 1.0 - confidence
     if norm_fro == 0.0:
         good = not bool(lib.xp.any(s != 0))
@@ -208,8 +210,8 @@ def certify(
         return _certificate(math.inf, checked.departure, 1.0, "the factors are not orthonormal", target)
     aim = target or task.target or 1e-12
     enough = checked.energy * min(1e-3, 1e-2 * aim)
-    if checked.slack < enough <= checked.slack + size.unsure:  # the norm decides
-        size, norm_fro = _size(lib, A, mean), size.norm
+    if known is not None and checked.slack < enough <= checked.slack + size.unsure:  # the norm decides
+        size, norm_fro, known = _size(lib, A, mean), size.norm, None
         checked = replace(checked, energy=checked.energy + (size.norm - norm_fro) * (size.norm + norm_fro))
     if checked.slack + size.unsure < enough and checked.energy > 0.0:
         estimate, method = math.sqrt(checked.energy), "residual from the factors, checked by test vectors"
@@ -229,7 +231,8 @@ def certify(
     noise = 8.0 * UNIT_ROUNDOFF[task.dtype] * math.sqrt(min(task.m, task.n)) * norm_fro + 2.0 * size.shift
     if bound <= noise:
         return _certificate(bound / norm_fro, estimate / norm_fro, sure, f"{method}: exact up to rounding", target)
-    if size.unsure > 1e-2 * aim * estimate**2 and "singular_values" not in outcome.by_products:
+    from_range = "singular_values" not in outcome.by_products
+    if known is not None and from_range and size.unsure > 1e-2 * aim * estimate**2:
         size = _size(lib, A, mean)
     enough = math.inf if target is None else bound / (1.0 + 0.99 * target)
     products = Products(lib.astype(A, "float64"), lib, None if mean is None else mean[0])
@@ -243,7 +246,6 @@ def certify(
         stationary = math.expm1(-0.5 * math.log1p(-lost / least)) if lost < least else math.inf
         if stationary < excess:
             excess, how = stationary, "best error bounded by the residuals of the singular vectors"
-        from_range = "singular_values" not in outcome.by_products
         if excess > target and lost == math.inf and residual < 0.1 * target * least and from_range:
             # the vectors are as good as iterating makes them, and the next value is no smaller: more of them help
             columns = s.shape[0] if found is None else found.columns
@@ -252,7 +254,7 @@ def certify(
         return _certificate(math.inf, estimate / norm_fro, sure, method, target, columns)
     excess = max(4.0 * UNIT, excess * (1.0 + 1e-6))  # the quotient's own rounding
     likely = min(excess, max(0.0, estimate / lower - 1.0)) if 0.0 < lower <= bound else excess
-    return _certificate(excess, likely, min(sure, confidence), method, target, columns)
+    return _certificate(excess, likely, confidence, method, target, columns)
 
 
 def _certificate(
@@ -347,6 +349,7 @@ def _lost_energy(
     The second is what it would be, were the next singular value zero. U is orthonormal to the rounding of its dtype
     only: with U = Q R, Q orthonormal, Q and R S Vh are what is compared with A.
     """
+    assert task.rank is not None
     U, scaled_Vh = factors
     U, given = orthonormalize(lib, U)[0], U
     scaled_Vh = lib.matmul(lib.rmatmul(U, given), scaled_Vh)
@@ -357,7 +360,7 @@ def _lost_energy(
     theta = float(lib.eigvalsh(0.5 * (T + T.T))[0])
     values = outcome.by_products.get("singular_values")
     if values is not None:
-        next_value = float(values[task.rank]) if (task.rank or 0) < len(values) else 0.0
+        next_value = float(values[task.rank]) if task.rank < len(values) else 0.0
         # they are LAPACK's of a matrix in the dtype of the task, whose means may be off
         off = 4.0 * math.sqrt(task.m + task.n) * float(values[0]) + rounding_of_sum(task.m) * size.means
         h = (next_value + UNIT_ROUNDOFF[task.dtype] * off) ** 2
@@ -435,8 +438,8 @@ def _rank_forecast(task: Task, evidence: Evidence) -> int:
     """How many singular values the target needs, as far as the probe saw."""
     total = (evidence.norm_fro or 1.0) ** 2
     left, allowed = total, (task.target**2) * total
-    for count, value in enumerate(evidence.singular_values):
-        if left <= allowed:
-            return max(1, count)
+    for count, value in enumerate(evidence.singular_values, 1):
         left -= value * value
+        if left <= allowed:
+            return count
     return max(1, min(task.m, task.n) // 4, len(evidence.singular_values))
