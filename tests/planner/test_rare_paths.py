@@ -235,13 +235,17 @@ def test_seeds_drawn_from_a_generator_fill_63_bits():
 
 
 def test_a_race_corrects_forecasts_by_what_was_timed(use, monkeypatch):
-    """A quarter of a second of forecast work that takes a second: four times as much as the other one."""
-    clock = SimpleNamespace(now=100.0)
+    """A quarter of a second of forecast work that takes a second: four times as much as the other one. What warms up
+    takes longer, and does not count."""
+    clock = SimpleNamespace(now=0.375)
     monkeypatch.setattr(planning, "time", SimpleNamespace(perf_counter=lambda: clock.now))
 
     def taking(seconds):
+        runs = []
+
         def solve(A, b, task, reuse):
-            clock.now += seconds
+            runs.append(1)
+            clock.now += seconds * (7.0 if len(runs) == 1 else 1.0)
             return np.linalg.solve(A, b)
 
         return solve
@@ -258,6 +262,60 @@ def test_a_race_corrects_forecasts_by_what_was_timed(use, monkeypatch):
     ran = dict(re.findall(r"(\w[\w ]*)\[[^]]*\] ran at ([\d.]+) of", made.notes[0]))
     assert float(ran["slower"]) == pytest.approx(4.0, rel=0.02)
     assert float(ran["as said"]) == pytest.approx(1.0, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("rigor", "seconds", "raced"),
+    [
+        ("race", (1.0, 1.2, 1.3, 5.0), {"a0", "a1"}),
+        ("race", (1.0, 5.0), set()),
+        ("exhaustive", (1.0, 1.2, 1.3, 5.0), {"a0", "a1", "a2", "a3"}),
+        ("probe", (1.0, 1.2), set()),
+    ],
+)
+def test_who_is_raced(use, rigor, seconds, raced):
+    """Two that come close, or all."""
+    ran = set()
+
+    def recording(name):
+        def solve(A, b, task, reuse):
+            ran.add(name)
+            return np.linalg.solve(A, b)
+
+        return solve
+
+    use(*(fake(f"a{i}", recording(f"a{i}"), seconds=s, kind="linear_system") for i, s in enumerate(seconds)))
+    problem = nla.LinearSystem(np.eye(30), np.ones(30))
+    made = nla.plan(problem, Budget(accuracy=1e-10), rng=0, profile=PROFILE, rigor=rigor)
+    assert ran == raced
+    assert any(note.startswith("no race") for note in made.notes) == (rigor == "race" and not raced)
+
+
+def test_the_seconds_of_a_plan_are_those_before_and_after_its_probes(use, monkeypatch):
+    """What was tried before the plan counts as spent when its probes ask what still fits."""
+    clock, spent = SimpleNamespace(now=0.375), []
+    monkeypatch.setattr(planning, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    prepare, probe, choose = planning.prepare, planning._probe, planning._choose
+
+    def slowly(seconds, call):
+        def called(*args, **how):
+            clock.now += seconds
+            return call(*args, **how)
+
+        return called
+
+    def probing(kind, prepared, budget, profile, rigor, gone):
+        spent.append(gone)
+        return slowly(2.0, probe)(kind, prepared, budget, profile, rigor, gone)
+
+    monkeypatch.setattr(planning, "prepare", slowly(0.5, prepare))
+    monkeypatch.setattr(planning, "_probe", probing)
+    monkeypatch.setattr(planning, "_choose", slowly(0.25, choose))
+    use(fake("only", kind="linear_system"))
+    problem = nla.LinearSystem(np.eye(30), np.ones(30))
+    made = nla.plan(problem, Budget(accuracy=1e-10), rng=0, profile=PROFILE)
+    assert made.seconds == {"probe": 2.0, "plan": 0.75}
+    assert spent == [0.5]
 
 
 def test_a_probe_has_its_price_on_its_first_finding(use, monkeypatch):
