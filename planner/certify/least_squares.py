@@ -245,9 +245,11 @@ class _Given:
             keep = int((s > _negligible(task) * s[0]).sum())
             if keep < n:
                 V, s = Vh[:keep].T, s[:keep]
-                amplification = math.sqrt(keep) * float(s[0] / s[-1]) if keep else 1.0
+                if not keep:
+                    return None
+                amplification = math.sqrt(keep) * float(s[0] / s[-1])
                 eta = unit * amplification
-                if not (eta < _TRUSTED and keep * eta < _HIDDEN):
+                if not keep * eta < _HIDDEN:
                     return None
                 G = lib.asarray(stream.standard_normal((keep, _TEST_VECTORS)))
                 v = lib.asarray(stream.standard_normal((n, _TEST_VECTORS)))
@@ -312,7 +314,7 @@ class _Given:
         rounding = 16.0 * UNIT * math.sqrt(n) * self.amplification * lengths
         eta = 2.0 / q * float((gap + rounding).max())
         if self.V is not None:
-            small = 4.0 * math.sqrt(n) * UNIT * float(self.s[0]) if self.s.shape[0] else 0.0
+            small = 4.0 * math.sqrt(n) * UNIT * float(self.s[0])
             if not bool(lib.xp.all(found[columns:] <= small**2 * (self.W[:, columns:] ** 2).sum(0) + small**2)):
                 return None
             method = f"singular values of the algorithm's R checked by independent test vectors, rank {self.V.shape[1]}"
@@ -399,7 +401,7 @@ def certify(
             at_least = norm_r - UNIT * in_r
             largest = max(map(_suboptimality, sizes.tolist(), at_least.tolist()))
         elif metric == BACKWARD:
-            largest = _KARLSON_WALDEN * float(sizes.max()) / norm_A if norm_A > 0.0 else math.inf * float(sizes.max())
+            largest = _KARLSON_WALDEN * float(sizes.max()) / norm_A if norm_A > 0.0 else math.inf
         elif float(norm_b.min()) > 0.0:
             largest = float((sizes / norm_b).max())
         elif bool(xp.any((norm_x > 0) & ~(norm_b > 0))):  # for b = 0 nothing but x = 0 will do
