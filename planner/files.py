@@ -327,10 +327,12 @@ def _read_mtx(path: Path) -> Mapping[str, Any]:
 
     opened = gzip.open if path.name.lower().endswith(".gz") else open
     with _said(path), opened(path, "rb") as file:
-        rows, columns, _, _, _, symmetry = scipy.io.mminfo(_Text(file))
+        rows, columns, entries, _, _, symmetry = scipy.io.mminfo(_Text(file))
         if symmetry != "general" and rows != columns:  # its reader would write beyond the end of the array
             raise ValueError(f"a {symmetry} matrix of {rows}x{columns}")
         if rows == 0 or columns == 0:  # it divides by them
+            if entries:
+                raise ValueError(f"{entries} entries of a matrix of {rows}x{columns}")
             return {path.name[: -len(_suffix(path))]: np.zeros((rows, columns))}
         file.seek(0)
         A = scipy.io.mmread(_Text(file))

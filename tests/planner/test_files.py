@@ -311,3 +311,12 @@ def test_a_file_that_is_too_large_for_memory_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(np.lib.format, "read_array", full)
     with pytest.raises(InvalidProblem, match=r"A.npy: cannot be read \(not enough memory\)"):
         read_array(tmp_path / "A.npy")
+
+
+def test_entries_of_a_matrix_without_rows_are_refused(tmp_path):
+    head = "%%MatrixMarket matrix coordinate real general\n"
+    (tmp_path / "some.mtx").write_text(f"{head}0 3 1\n1 1 2.0\n")
+    with pytest.raises(InvalidProblem, match="1 entries of a matrix of 0x3"):
+        read_array(tmp_path / "some.mtx")
+    (tmp_path / "none.mtx").write_text(f"{head}0 3 0\n")
+    assert read_array(tmp_path / "none.mtx").shape == (0, 3)
