@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...profiles.errors import InvalidProblem
 from .recurrence import Recurrence, from_chebyshev, interpolate
 
 _UNSTABLE = 1e4  # of the largest product of the other factors at a zero, from which that zero is taken twice (pof)
@@ -170,7 +169,7 @@ def gmres_roots(zeros: ArrayLike) -> Recurrence:
     """
     values = np.asarray(zeros, dtype=np.float64)
     if values.size < 2 or not bool(np.all(np.isfinite(values) & (values > 0.0))):
-        raise InvalidProblem("the zeros of a residual polynomial are two or more positive numbers", argument="zeros")
+        raise ValueError("the zeros of a residual polynomial are two or more positive numbers")
     added = []
     for j, value in enumerate(values):
         others = np.delete(values, j)
@@ -203,8 +202,6 @@ def residual_extremes(p: Recurrence, low: float, high: float) -> tuple[float, fl
 
 def _check(degree: Any, low: float, high: float) -> None:
     if not isinstance(degree, int) or degree < 1:
-        raise InvalidProblem(f"degree = {degree!r} must be an integer of at least one", argument="degree")
+        raise ValueError(f"degree = {degree!r} must be an integer of at least one")
     if not (0.0 <= low < high < math.inf):
-        raise InvalidProblem(
-            f"the interval [{low!r}, {high!r}] must be positive: the matrix positive definite", argument="low"
-        )
+        raise ValueError(f"the interval [{low!r}, {high!r}] must be positive: the matrix positive definite")

@@ -22,8 +22,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...profiles.errors import InvalidProblem
-
 Array = Any
 interpolate: Any = np.polynomial.chebyshev.chebinterpolate  # its annotation wants a function of complex numbers
 
@@ -45,7 +43,7 @@ class Recurrence:
 
     Raises
     ------
-    InvalidProblem
+    ValueError
         If the lengths do not fit, or a number is not finite.
     """
 
@@ -66,14 +64,13 @@ class Recurrence:
         d = len(self.gamma)
         lengths = [len(values) for values in (self.eta, self.alpha, self.beta)]
         if d < 1 or lengths != [d] * 3 or len(self.rho) != d - 1:
-            raise InvalidProblem(
+            raise ValueError(
                 f"a recurrence of d transitions has d - 1 rho and d of the others, found {len(self.rho)},"
-                f" {d}, {', '.join(map(str, lengths))}",
-                argument="rho",
+                f" {d}, {', '.join(map(str, lengths))}"
             )
         numbers = (*self.rho, *self.gamma, *self.eta, *self.alpha, *self.beta, self.center, self.constant)
         if not all(map(math.isfinite, numbers)) or not 0.0 < self.radius < math.inf:
-            raise InvalidProblem("a coefficient is not finite, or the radius not positive", argument="radius")
+            raise ValueError("a coefficient is not finite, or the radius not positive")
 
     @property
     def degree(self) -> int:
@@ -162,7 +159,7 @@ class Recurrence:
 
 def _check_interval(low: float, high: float) -> None:
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise InvalidProblem(f"[{low!r}, {high!r}] is no interval", argument="low")
+        raise ValueError(f"[{low!r}, {high!r}] is no interval")
 
 
 def from_chebyshev(coefficients: ArrayLike, low: float, high: float) -> Recurrence:
@@ -174,7 +171,7 @@ def from_chebyshev(coefficients: ArrayLike, low: float, high: float) -> Recurren
     c: list[float] = np.asarray(coefficients, dtype=np.float64).tolist()
     d = len(c) - 1
     if d < 1:
-        raise InvalidProblem("a recurrence has a degree of one at least", argument="coefficients")
+        raise ValueError("a recurrence has a degree of one at least")
     if d == 1:
         return _at(low, high, (), (1.0,), (0.0,), (c[1],), (0.0,), c[0])
     # T_{k+1} = 2 t T_k - T_{k-1} while sums are added up; the last transition adds c_d T_d itself
@@ -218,7 +215,7 @@ def from_roots(roots: ArrayLike, value: float = 1.0, at: float = 0.0) -> Recurre
     """
     zeros: list[complex] = np.asarray(roots, dtype=np.complex128).tolist()
     if len(zeros) < 2 or not all(np.isfinite(zeros)) or at in zeros:
-        raise InvalidProblem("the zeros are two or more finite numbers other than where the value is", argument="roots")
+        raise ValueError("the zeros are two or more finite numbers other than where the value is")
     factors: list[tuple[float, float]] = []  # x - shift, and what of the block before the last is added
     i = 0
     while i < len(zeros):
@@ -230,7 +227,7 @@ def from_roots(roots: ArrayLike, value: float = 1.0, at: float = 0.0) -> Recurre
             factors += [(root.real, 0.0), (root.real, root.imag**2)]
             i += 2
         else:
-            raise InvalidProblem(f"{root} is not followed by its conjugate", argument="roots")
+            raise ValueError(f"{root} is not followed by its conjugate")
     # each factor over what it is at `at`, and over that of a pair for both of its transitions: values stay near one
     scales = []
     for j, (shift, square) in enumerate(factors):
