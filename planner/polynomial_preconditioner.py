@@ -153,14 +153,15 @@ def polynomial_preconditioner(
     choices = _choices(kind, seen, low, high, int(degree))
     eigenvalues = forecast.spectrum(seen.values, seen.weights)
     safe = [_positive(p, low, high) for _, _, p in choices]
-    multipliers = np.stack([p(eigenvalues) for _, _, p in choices], axis=1)
+    multipliers = np.array([p(eigenvalues) for _, _, p in choices]).reshape(len(choices), len(eigenvalues)).T
     iterations = forecast.cg_iterations(eigenvalues, multipliers, tolerance)
     counts = [math.ceil(count) if fine else -1 for count, fine in zip(iterations, safe, strict=True)]
     considered = tuple(zip((label for label, _, _ in choices), counts, strict=True))
     able = [i for i, fine in enumerate(safe) if fine]
     if not able:
         warnings.warn(
-            f"the {kind} polynomial of degree {degree} is not positive on [{low:.3g}, {high:.3g}]: Chebyshev's is used",
+            f"there is no {kind} polynomial of degree {degree} that is positive on [{low:.3g}, {high:.3g}]:"
+            " Chebyshev's is used",
             AutonlaWarning,
             stacklevel=2,
         )
@@ -178,7 +179,7 @@ def _operator(A: Any) -> LinearOperator:
         A = A.detach().cpu().numpy()
     try:
         operator = aslinearoperator(A)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:  # no operator, or of more than two dimensions
         raise InvalidProblem(
             f"A is a {type(A).__name__}; pass an array, a scipy.sparse array or a LinearOperator",
             argument="A",

@@ -175,9 +175,7 @@ def gmres_roots(zeros: ArrayLike) -> Recurrence:
         others = np.delete(values, j)
         size = float(np.sum(np.log10(np.maximum(np.abs(1.0 - value / others), 1e-300))))
         added += [value] * max(0, math.ceil((size - math.log10(_UNSTABLE)) / 14.0))
-    theta = leja_order([*values, *added])
-    # a double zero cannot stand next to itself in Leja order; close to it does as well
-    return _residual_product(theta)
+    return _residual_product(leja_order([*values, *added]))
 
 
 def _residual_product(theta: np.ndarray) -> Recurrence:
@@ -193,11 +191,6 @@ def _residual_product(theta: np.ndarray) -> Recurrence:
     return Recurrence(
         tuple(rho), tuple(gamma), tuple(eta), tuple(alpha), tuple(beta), radius=high, constant=1.0 / theta[0]
     )
-
-
-def residual_extremes(p: Recurrence, low: float, high: float) -> tuple[float, float]:
-    """The smallest and largest value of x p(x) on [low, high]: what the preconditioned matrix has its spectrum in."""
-    return p.extremes(low, high, times=lambda x: x)
 
 
 def _check(degree: Any, low: float, high: float) -> None:
