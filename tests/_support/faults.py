@@ -231,7 +231,8 @@ def _traced(under: tuple[Path, ...], watch: Callable[[tuple[str, int]], Any]) ->
         return lines
 
     def frames(frame: FrameType, event: str, argument: Any) -> Any:
-        return lines if os.path.realpath(frame.f_code.co_filename).startswith(prefixes) else None
+        name = frame.f_code.co_filename
+        return lines if name != __file__ and os.path.realpath(name).startswith(prefixes) else None  # not what is below
 
     before = sys.gettrace()
     sys.settrace(frames)
