@@ -295,6 +295,18 @@ def test_of_minimum_norm_to_the_rounding_of_the_norm(dtype):
         assert ("outside the row space" in found.method) is not fine
 
 
+@pytest.mark.parametrize(("share", "fine"), [(0.99, True), (1.01, False)])
+def test_without_an_accuracy_of_minimum_norm_as_LAPACKs_tests_want_it(share, fine):
+    u, n = 2.0**-24, 6
+    A, b = np.eye(3, n).astype(np.float32), np.array([0.6, 0.0, 0.8], np.float32)
+    for rows, columns, allowed in ((3, n, 30.0 * n * u), (3, 1000, math.sqrt(u))):
+        wide = np.eye(rows, columns).astype(np.float32)
+        x = np.concatenate([b, [0.0, share * allowed], np.zeros(columns - 5)]).astype(np.float32)
+        assert certify(LeastSquares(wide, b), x).satisfied is fine
+    x = np.concatenate([b, [0.0, 1.01 * 30.0 * n * u, 0.0]]).astype(np.float32)
+    assert certify(LeastSquares(A, b), x, target=1e-5).satisfied  # where an accuracy was asked for, that decides
+
+
 def test_near_the_floor_residuals_are_computed_in_twice_the_precision():
     rng = np.random.default_rng(17)
     A = matrices.with_spectrum(200, 30, spectra.geometric(30, 1e5), rng).A
