@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..primitives.norms import norm
 from ..profiles.errors import NonFiniteInput
 
 _SAME = 1e-10  # of the largest: values as close as that are copies
@@ -82,7 +83,7 @@ def run(product: Callable[[Any], Any], start: Any, steps: int, *, keep: bool = T
     basis = xp.zeros((steps if keep else 1, n), dtype=start.dtype, device=array_api_compat.device(start))
     alphas: list[float] = []
     betas: list[float] = []
-    before, beta, q = None, 0.0, start / _norm(start)
+    before, beta, q = None, 0.0, start / norm(start)
     for j in range(steps):
         if keep:
             basis[j] = q
@@ -94,7 +95,7 @@ def run(product: Callable[[Any], Any], start: Any, steps: int, *, keep: bool = T
         if keep:
             for _ in range(2):  # twice is enough (Parlett 1998)
                 w = w - basis[: j + 1].T @ (basis[: j + 1] @ w)
-        beta = _norm(w)
+        beta = norm(w)
         if not math.isfinite(alpha) or not math.isfinite(beta):
             raise NonFiniteInput(
                 f"product {j + 1} with A is not finite: an entry of A is not, or the operator is at fault", argument="A"
@@ -130,7 +131,3 @@ def _without_copies(
             chosen.append(best)
             total.append(float(weights[group].sum()))
     return values[chosen], residuals[chosen], np.array(total)
-
-
-def _norm(x: Any) -> float:
-    return math.sqrt(float(x @ x))

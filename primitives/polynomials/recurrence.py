@@ -172,32 +172,18 @@ def from_chebyshev(coefficients: ArrayLike, low: float, high: float) -> Recurren
     d = len(c) - 1
     if d < 1:
         raise ValueError("a recurrence has a degree of one at least")
-    if d == 1:
-        return _at(low, high, (), (1.0,), (0.0,), (c[1],), (0.0,), c[0])
     # T_{k+1} = 2 t T_k - T_{k-1} while sums are added up; the last transition adds c_d T_d itself
     steps = d - 1
-    return _at(
-        low, high,
+    return Recurrence(
         rho=tuple(c[1:d]),
         gamma=(0.0,) * steps + (1.0,),
         eta=(-1.0,) * steps + (0.0,),
         alpha=(0.0,) * steps + (c[d],),
         beta=(2.0,) * steps + (0.0,),
+        center=0.5 * (low + high),
+        radius=0.5 * (high - low),
         constant=c[0],
-    )  # fmt: skip
-
-
-def _at(
-    low: float,
-    high: float,
-    rho: tuple[float, ...],
-    gamma: tuple[float, ...],
-    eta: tuple[float, ...],
-    alpha: tuple[float, ...],
-    beta: tuple[float, ...],
-    constant: float,
-) -> Recurrence:
-    return Recurrence(rho, gamma, eta, alpha, beta, 0.5 * (low + high), 0.5 * (high - low), constant)
+    )
 
 
 def from_roots(roots: ArrayLike, value: float = 1.0, at: float = 0.0) -> Recurrence:
