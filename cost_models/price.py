@@ -111,6 +111,10 @@ def price(
         high += each * factor
         joules += count * energy_of
         shares.append((call, each))
+    if work.spread > 1.0 and low > 0.0:  # of two causes that have nothing to do with each other
+        wider = math.log(work.spread)
+        low = seconds / math.exp(math.hypot(math.log(seconds / low), wider))
+        high = seconds * math.exp(math.hypot(math.log(high / seconds), wider))
     idle, spread = energy.idle_watts, 1.0 + energy.relative_uncertainty
     return Price(
         Interval(seconds, low, high),

@@ -13,7 +13,8 @@ from .budget import Budget
 from .candidates import show_seconds
 from .execution import typed_errors
 from .fast_path import is_empty, solve_at_once, solve_empty
-from .planning import RIGOR, dense_kind, machine_of, make_plan, seed_of
+from .kinds import kind_for
+from .planning import RIGOR, machine_of, make_plan, seed_of
 from .plans import Plan
 from .problems import Problem
 from .racing import Race, run_race
@@ -69,7 +70,8 @@ def solve(
     Parameters
     ----------
     problem : Problem
-        LinearSystem, LeastSquares or LowRank of dense arrays (the other kinds can be stated, not yet solved).
+        LinearSystem of dense arrays, sparse matrices or operators; LeastSquares or LowRank of dense arrays (the other
+        kinds can be stated, not yet solved).
     budget : Budget, optional
         Accuracy and limits; without one, what LAPACK would give in the least time.
     rng : None, int or numpy.random.Generator
@@ -113,7 +115,7 @@ def solve(
     problem, budget, report = _problem(problem), _budget(budget), _reporter(progress)
     if rigor not in RIGOR:
         raise InvalidProblem(f"rigor = {rigor!r} is not one of {', '.join(RIGOR)}", argument="rigor", found=repr(rigor))
-    kind = dense_kind(problem)
+    kind = kind_for(problem)
     if is_empty(problem):
         return solve_empty(problem, budget)
     seed = seed_of(rng)
@@ -165,7 +167,7 @@ def plan(
     """
     problem = _problem(problem)
     if is_empty(problem):
-        dense_kind(problem)
+        kind_for(problem)
         return solve_empty(problem, _budget(budget)).plan
     machine = machine_of(profile)
     return make_plan(

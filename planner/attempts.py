@@ -135,11 +135,12 @@ def _certified(
 ) -> Certificate:
     task, lib = prepared.task, library(entry.options.backend)
     value = tuple(map(lib.asarray, outcome.value)) if isinstance(outcome.value, tuple) else lib.asarray(outcome.value)
-    if prepared.evidence.norm_fro is None and kind.needs_norm(lib.asarray(prepared.A), value, task, metric):
+    A = lib.asarray(prepared.A) if task.access == "dense" else prepared.A
+    if prepared.evidence.norm_fro is None and kind.needs_norm(A, value, task, metric):
         prepared.evidence = replace(prepared.evidence, norm_fro=_norm_afterwards(lib, prepared, outcome))
     return kind.certify(
         lib,
-        lib.asarray(prepared.A),
+        A,
         None if prepared.b is None else lib.asarray(prepared.b),
         outcome if value is outcome.value else replace(outcome, value=value),
         task,

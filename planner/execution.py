@@ -23,7 +23,7 @@ from ..profiles import HardwareProfile
 from ..profiles.errors import BudgetExceeded, CertificationFailed, InvalidProblem, PlanError
 from .attempts import Attempts, library_errors
 from .candidates import Entry, Limits, enumerate_entries, only_accuracy_speaks_against, show_seconds
-from .kinds import Kind, kind_of
+from .kinds import Kind, kind_for, kind_of
 from .learning import remember
 from .operand import dtype_name
 from .plans import Candidate, Plan
@@ -408,7 +408,7 @@ def _bind(plan: Plan, problem: Problem) -> Prepared:
     """Operands of a problem of the same kind, shape and dtype as the planned one, checked and scaled."""
     task = plan.task
     kind = kind_of(task.kind)
-    if problem.kind != task.kind or not problem.dense:
+    if kind_for(problem).name != task.kind:
         raise PlanError(f"the plan is for a {kind.describe(task)}, not for {problem!r}")
     fresh = kind.task(problem, task.target, task.seed)
     if _shape(fresh) != _shape(task):
@@ -423,4 +423,4 @@ def _bind(plan: Plan, problem: Problem) -> Prepared:
 
 def _shape(task: Task) -> tuple[Any, ...]:
     """What a plan is bound to; the ridge and the memory order may change."""
-    return task.m, task.n, task.nrhs, task.dtype, task.library, task.device, task.rank, task.center
+    return task.m, task.n, task.nrhs, task.dtype, task.library, task.access, task.device, task.rank, task.center

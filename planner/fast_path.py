@@ -126,7 +126,7 @@ def _plan_afterwards(run: Attempts, problem: Problem) -> Plan:
 
 def is_empty(problem: Problem) -> bool:
     """Whether A has no entries, or b no columns."""
-    return problem.dense and (0 in problem.shape or getattr(problem, "right_hand_sides", 1) == 0)
+    return problem.access != "dask" and (0 in problem.shape or getattr(problem, "right_hand_sides", 1) == 0)
 
 
 def solve_empty(problem: Problem, budget: Budget) -> Solution:
@@ -139,7 +139,7 @@ def solve_empty(problem: Problem, budget: Budget) -> Solution:
     """
     A, b, dtype = problem.working()
     for argument, operand in (("A", A), ("b", b)):
-        if operand is not None:
+        if operand is not None and not (argument == "A" and problem.access == "operator"):
             checked_norm(argument, operand)
     m, n = problem.shape
     value: Any

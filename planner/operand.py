@@ -306,14 +306,43 @@ def without_gradient(value: Any) -> Any:
 
 
 def as_working(value: Any, dtype: str) -> Any:
-    """`value` as a native-endian array of `dtype` in its own library; itself where it is one already."""
+    """`value` as a native-endian array of `dtype` in its own library; itself where it is one already.
+
+    Sparse matrices of SciPy in compressed rows, without duplicates and sorted; operators as those of SciPy, whose dtype
+    stays what it is.
+    """
     if isinstance(value, np.ndarray):
         same = dtype_name(value) == dtype and value.dtype.isnative
         return value if same else value.astype(dtype, order="K")
-    if library_of(value) == "torch":
+    library = library_of(value)
+    if library == "sparse":
+        return _compressed_rows(value, dtype)
+    if library == "operator":
+        from scipy.sparse.linalg import aslinearoperator
+
+        return aslinearoperator(value)
+    if library == "torch":
         # a negative bit: its memory does not hold the numbers that it stands for
         return value.resolve_neg().to(getattr(sys.modules["torch"], dtype))
     return value.astype(dtype, copy=False)
+
+
+def _compressed_rows(A: Any, dtype: str) -> Any:
+    """A csr_array of `dtype`, on the same memory where A is one that is tidy."""
+    import scipy.sparse as sp
+
+    rows: Any = sp.csr_array(A)
+    if rows.dtype != dtype or not rows.dtype.isnative:
+        rows = rows.astype(dtype)
+    if not rows.has_canonical_format:
+        rows = rows.copy() if np.shares_memory(rows.indices, getattr(A, "indices", rows.indices[:0])) else rows
+        rows.sum_duplicates()
+    return rows
+
+
+def sparse_bytes(A: Any) -> int:
+    """Memory of a matrix in compressed rows or columns [B]."""
+    return int(A.data.nbytes + A.indices.nbytes + A.indptr.nbytes)
 
 
 def memory_order(A: Any) -> str:

@@ -85,6 +85,12 @@ class EvidenceDocument(_Strict):
     tail_energy: Number | None
     small_fraction: Number | None
     effective_rank: Number | None = None
+    ritz: list[tuple[Finite, Finite]] = []
+    ritz_residual: NonNegative = 0.0
+    pattern: Finite | None = None
+    product_entries: Finite | None = None
+    fill: IntervalDocument | None = None
+    fill_flops: IntervalDocument | None = None
     underflows: bool = False
     findings: list[FindingDocument]
 
@@ -109,6 +115,8 @@ class TaskDocument(_Strict):
     bandwidth: tuple[Count, Count] | None
     seed: Annotated[int, Field(ge=0, lt=2**64)]
     tuning: Tuning = DEFAULT
+    access: str = "dense"
+    nnz: Count = 0
 
 
 Ends = Annotated[list[NonNegative | None], Field(min_length=3, max_length=3)]

@@ -28,7 +28,7 @@ from ..primitives.work import Work
 from ..profiles import HardwareProfile, completed, generic
 from ..profiles import find as find_profile
 from ..profiles import load as load_profile
-from ..profiles.errors import InfeasibleBudget, InvalidProblem, NoAlgorithm, ProfileError
+from ..profiles.errors import InfeasibleBudget, InvalidProblem, ProfileError
 from .attempts import Attempts, is_sound, library_errors
 from .budget import Budget
 from .candidates import (
@@ -45,7 +45,7 @@ from .candidates import (
     show_bytes,
     show_seconds,
 )
-from .kinds import Kind, ProbeStep, kind_of
+from .kinds import Kind, ProbeStep, kind_for
 from .learning import learned
 from .plans import Candidate, Plan
 from .prepare import Prepared, check, prepare, scaling_note
@@ -191,7 +191,7 @@ def make_plan(
     started = time.perf_counter()
     if rigor not in RIGOR:
         raise InvalidProblem(f"rigor = {rigor!r} is not one of {', '.join(RIGOR)}", argument="rigor", found=repr(rigor))
-    kind = dense_kind(problem)
+    kind = kind_for(problem)
     seed = seed_of(rng)
     gone = 0.0 if before is None else started - before.started
     if before is not None:
@@ -230,6 +230,7 @@ def make_plan(
         entries = _without_failures(entries, before)
     chosen, note = _choose(entries, limits, budget, floor, kind.describe(task))
     notes += note
+    notes += kind.remarks(task, evidence, chosen)
     plan = Plan(
         task=task,
         budget=budget,
@@ -283,7 +284,7 @@ def all_candidates(
     problem: Problem, budget: Budget, profile: HardwareProfile, seed: int
 ) -> tuple[Prepared, list[Entry]]:
     """Every candidate as it stands once all probes have run, whatever they cost: what hindsight may choose from."""
-    kind = dense_kind(problem)
+    kind = kind_for(problem)
     prepared = prepare(problem, kind.task(problem, budget.accuracy or 0.0, seed))
     prepared.task = replace(prepared.task, tuning=tuning_of(profile))
     prepared.evidence = kind.known(prepared.task, prepared.evidence)
@@ -304,25 +305,6 @@ def _without_failures(entries: list[Entry], before: Attempts) -> list[Entry]:
         if marked
     ]
     return [e for e, marked in zip(entries, failed, strict=True) if not marked] + again
-
-
-def dense_kind(problem: Problem) -> Kind:
-    """The kind of a problem whose operands are dense arrays.
-
-    Raises
-    ------
-    NoAlgorithm
-        If no algorithm is registered for the kind, or for operands of this sort.
-    """
-    kind = kind_of(problem.kind)
-    if not problem.dense:
-        what = "an operator" if problem.access == "operator" else f"a {problem.access}"
-        raise NoAlgorithm(
-            f"no algorithm registered yet for a {problem.kind.replace('_', ' ')} problem whose A is {what} operand;"
-            " pass a dense array (for scipy.sparse: A.toarray(), if it fits in memory)",
-            kind=problem.kind,
-        )
-    return kind
 
 
 def _probe(

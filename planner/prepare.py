@@ -17,6 +17,7 @@ from ..primitives.evidence import Evidence
 from ..primitives.kernels._library import Library
 from ..primitives.task import Task
 from ..profiles.errors import InvalidProblem, NonFiniteInput
+from .operand import sparse_bytes
 from .problems import Problem
 
 _LARGEST = 1024  # every float64 is below two to the power of this
@@ -57,6 +58,8 @@ def checked_norm(argument: str, x: Any) -> float:
 
     It names how many entries are not finite and where the first is.
     """
+    if hasattr(x, "indptr"):
+        return _sparse_norm(argument, x)
     size = _quick_norm(x) or norms.norm(x)
     if math.isfinite(size):
         return size
@@ -74,6 +77,22 @@ def checked_norm(argument: str, x: Any) -> float:
     )
 
 
+def _sparse_norm(argument: str, x: Any) -> float:
+    """The same of a matrix in compressed rows."""
+    size = norms.norm(x.data) if x.nnz else 0.0
+    bad = np.zeros(0, dtype=int) if math.isfinite(size) else np.flatnonzero(~np.isfinite(x.data))
+    if not len(bad):
+        return size
+    row = int(np.searchsorted(x.indptr, bad[0], side="right")) - 1
+    what = "entry is" if len(bad) == 1 else "entries are"
+    raise NonFiniteInput(
+        f"{argument} is not finite: {len(bad)} {what} NaN or infinite, the first at index"
+        f" {(row, int(x.indices[bad[0]]))}; remove or replace them",
+        argument=argument,
+        found=f"{len(bad)} non-finite",
+    )
+
+
 def _quick_norm(x: Any) -> float:
     """Norm of a small contiguous numpy array in two microseconds; 0.0 where that is not to be trusted."""
     if type(x) is not np.ndarray or x.size > norms.SERIAL or x.dtype.char != "d":
@@ -86,7 +105,7 @@ def _quick_norm(x: Any) -> float:
 def _norm_by(lib: Library | None, prepared: Prepared) -> float:
     """Norm of a large A by all threads of a library; 0.0 where that is not to be trusted, or not worth it."""
     task = prepared.task
-    if lib is None or task.dtype != "float64" or task.m * task.n < _LARGE:
+    if lib is None or task.access != "dense" or task.dtype != "float64" or task.m * task.n < _LARGE:
         return 0.0
     with np.errstate(all="ignore"):
         total = lib.sum_of_squares(lib.asarray(prepared.A))
@@ -103,7 +122,7 @@ def _exponent(size: float, dtype: str) -> int:
 
 def _scaled_norm(size: float, scaled: Any, exponent: int) -> float:
     """The norm of what was scaled, from that of what it was before."""
-    return math.ldexp(size, -exponent) if math.isfinite(size) else norms.norm(scaled)
+    return math.ldexp(size, -exponent) if math.isfinite(size) else checked_norm("A", scaled)
 
 
 def _factors_can_be_written(norm_A: float, dtype: str) -> None:
@@ -153,13 +172,15 @@ def nbytes(value: Any) -> float:
     size = getattr(value, "nbytes", None)
     if size is not None:
         return float(size)
+    if hasattr(value, "indptr"):
+        return float(sparse_bytes(value))
     if isinstance(value, (tuple, list)):
         return sum(map(nbytes, value))
     return sum(nbytes(getattr(value, f.name)) for f in fields(value)) if is_dataclass(value) else 0.0
 
 
 def prepare(problem: Problem, task: Task, *, later: bool = False) -> Prepared:
-    """Checked and scaled operands of a dense problem; A itself `later`, if wanted, by `check`.
+    """Checked and scaled operands of a problem; A itself `later`, if wanted, by `check`. Operators are not looked at.
 
     Raises
     ------
@@ -170,6 +191,7 @@ def prepare(problem: Problem, task: Task, *, later: bool = False) -> Prepared:
     """
     A, b, dtype = problem.working()
     prepared = Prepared(A, b, task, Evidence(), copied_bytes=float(problem.copied_bytes), checked=False)
+    prepared.checked = task.access == "operator"
     if not later:
         check(prepared)
     norm_b = 0.0 if b is None else checked_norm("b", b)
@@ -204,7 +226,7 @@ def check(prepared: Prepared, lib: Library | None = None) -> None:
     if exponent:
         prepared.exponent_A, prepared.A = exponent, _scale(prepared.A, exponent)
         norm_A = _scaled_norm(norm_A, prepared.A, exponent)
-        prepared.copied_bytes += task.itemsize * task.m * task.n
+        prepared.copied_bytes += nbytes(prepared.A)
         if task.ridge:
             prepared.task = replace(task, ridge=_ldexp(task.ridge, -2 * exponent))
         # what was seen and made of the unscaled A does not fit this one

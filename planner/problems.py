@@ -7,6 +7,8 @@ from abc import ABC
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ..profiles.errors import InvalidProblem
 from .operand import (
     as_working,
@@ -16,6 +18,7 @@ from .operand import (
     library_of,
     memory_order,
     same_home,
+    sparse_bytes,
     without_gradient,
     working_dtype,
 )
@@ -52,6 +55,13 @@ def _count(argument: str, value: Any, low: int, high: int) -> int:
 def _ready(value: Any, dtype: str) -> tuple[Any, int]:
     """An operand in the dtype that is computed with, contiguous, and the bytes of a copy."""
     plain = without_gradient(value)
+    library = library_of(plain)
+    if library == "operator":
+        return as_working(plain, dtype), 0
+    if library == "sparse":
+        ready = as_working(plain, dtype)
+        shared = plain.format == "csr" and np.shares_memory(ready.data, plain.data)
+        return ready, 0 if shared else sparse_bytes(ready)
     ready = contiguous(as_working(plain, dtype))
     return ready, 0 if ready is plain else int(ready.nbytes)
 
@@ -111,12 +121,19 @@ class Problem(ABC):
         return self.access in ("numpy", "torch", "cupy")
 
     @property
+    def library_of_values(self) -> str:
+        """Library of the arrays that go in and come out: of an operator that of b, of a sparse matrix by its device."""
+        if self.access == "operator":
+            return library_of(getattr(self, "b", None)) or "numpy"
+        return ("numpy" if self.device == "cpu" else "cupy") if self.access == "sparse" else self.access
+
+    @property
     def device(self) -> str:
         """Device that holds the operands."""
         return device_of(self.A)
 
     def working(self) -> tuple[Any, Any, str]:
-        """(A, b or None, dtype) in the dtype that is computed with, contiguous; dense operands only.
+        """(A, b or None, dtype) in the dtype that is computed with, contiguous; sparse matrices in compressed rows.
 
         Shares memory with what was handed in wherever dtype and layout allow.
         """

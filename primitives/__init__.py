@@ -22,6 +22,7 @@ BUILT_IN = {
     "least_squares": "least_squares",
     "linear_system": "linear_system",
     "low_rank": "low_rank",
+    "sparse_linear_system": "sparse_linear_system",
 }
 ENTRY_POINT_GROUP = "autonla.algorithms"
 

@@ -49,6 +49,20 @@ class Evidence:
         Golub-Kahan quadrature).
     effective_rank : float or None
         Linear systems: ||A||_F^4 / (n ||A'A||_F^2), about; ||A||_F^2 / (n ||A||_2^2) is at most that.
+    ritz : tuple of (float, float)
+        Sparse systems: Ritz values of the symmetric matrix of unit diagonal D^-1/2 A D^-1/2 (of an operator: of A),
+        ascending, and their weights in the spectral measure of a start close to b, of sum one. Empty: not probed.
+    ritz_residual : float
+        The residual norm of the smallest Ritz value over that value: where it is not small, the spectrum goes on below.
+    pattern : float or None
+        Sparse systems: share of the entries off the diagonal whose mirror image is stored too; 0 where the diagonal is
+        not full, or small.
+    product_entries : float or None
+        Operators: nonzeros of a sparse matrix with which a product takes as long.
+    fill : Interval or None
+        Sparse systems: nonzeros of L + U of a direct factorization.
+    fill_flops : Interval or None
+        Operations of that factorization.
     underflows : bool
         Linear systems: whether elimination in float32 is likely to meet subnormal numbers.
     findings : tuple of Finding
@@ -67,5 +81,11 @@ class Evidence:
     tail_energy: float | None = None
     small_fraction: float | None = None
     effective_rank: float | None = None
+    ritz: tuple[tuple[float, float], ...] = ()
+    ritz_residual: float = 0.0
+    pattern: float | None = None
+    product_entries: float | None = None
+    fill: Interval | None = None
+    fill_flops: Interval | None = None
     underflows: bool = False
     findings: tuple[Finding, ...] = ()

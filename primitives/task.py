@@ -49,6 +49,10 @@ class Task:
         Key of the counter-based random streams.
     tuning : Tuning
         Free parameters of the algorithms.
+    access : str
+        "dense" | "sparse" (scipy.sparse, compressed rows) | "operator" (products alone).
+    nnz : int
+        Stored entries of a sparse A.
     """
 
     kind: str
@@ -68,6 +72,8 @@ class Task:
     bandwidth: tuple[int, int] | None = None
     seed: int = 0
     tuning: Tuning = DEFAULT
+    access: str = "dense"
+    nnz: int = 0
 
     @property
     def itemsize(self) -> int:

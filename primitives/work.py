@@ -32,14 +32,19 @@ class KernelCall(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Kernel calls plus the peak of the memory held beyond the inputs [bytes]."""
+    """Kernel calls plus the peak of the memory held beyond the inputs [bytes].
+
+    `spread` is the factor, to either side of what is counted, within which the amount of work is in 90 % of cases,
+    where that is a forecast itself: of iterations, of fill.
+    """
 
     calls: tuple[KernelCall, ...]
     peak_bytes: float = 0.0
+    spread: float = 1.0
 
     def __add__(self, other: Work) -> Work:
-        """One after the other: calls add, and the larger peak counts (each frees its own)."""
-        return Work(self.calls + other.calls, max(self.peak_bytes, other.peak_bytes))
+        """One after the other: calls add, and the larger peak counts (each frees its own), and the larger spread."""
+        return Work(self.calls + other.calls, max(self.peak_bytes, other.peak_bytes), max(self.spread, other.spread))
 
     def holding(self, extra_bytes: float) -> Work:
         """The same work while `extra_bytes` more are kept alive."""

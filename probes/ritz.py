@@ -77,6 +77,7 @@ def run(product: Callable[[Any], Any], start: Any, steps: int, *, keep: bool = T
         If a product is not finite.
     """
     import array_api_compat
+    from scipy.linalg import eigh_tridiagonal
 
     xp = array_api_compat.array_namespace(start)
     n, steps = start.shape[0], min(steps, start.shape[0])
@@ -109,7 +110,7 @@ def run(product: Callable[[Any], Any], start: Any, steps: int, *, keep: bool = T
         before, q = q, w / beta
     k = len(alphas)
     T = np.diag(alphas) + np.diag(betas[: k - 1], 1) + np.diag(betas[: k - 1], -1)
-    values, S = np.linalg.eigh(T)
+    values, S = eigh_tridiagonal(np.array(alphas), np.array(betas[: k - 1]), lapack_driver="stev")
     residuals, weights = betas[k - 1] * np.abs(S[-1]), S[0] ** 2
     if not keep:
         values, residuals, weights = _without_copies(values, residuals, weights, T)

@@ -23,7 +23,7 @@ IN_CHECKOUT = (ROOT / "setup.py").is_file()
 needs_checkout = pytest.mark.skipif(not IN_CHECKOUT, reason="the tests were copied out of the checkout")
 
 # Imported where they are used: each costs 0.1 s to 1.6 s.
-LAZY = {"cupy", "dask", "matplotlib", "networkx", "numba", "optuna", "pandas", "sklearn", "torch"}
+LAZY = {"cupy", "dask", "matplotlib", "networkx", "numba", "optuna", "pandas", "pyamg", "sklearn", "torch"}
 # numpy and pydantic bring about 250; scipy.linalg alone would add 260.
 MOST_MODULES = 500
 

@@ -14,6 +14,7 @@ from ...primitives.kernels._library import Library
 from ...primitives.task import Task
 from ...primitives.work import Work
 from ..certificate import Certificate
+from ..plans import Candidate
 from ..problems import Problem
 
 
@@ -73,7 +74,7 @@ class Kind(ABC):
 
     @abstractmethod
     def task(self, problem: Problem, target: float, seed: int) -> Task:
-        """The task of a problem with dense operands."""
+        """The task of a problem."""
 
     @abstractmethod
     def describe(self, task: Task) -> str:
@@ -173,6 +174,10 @@ class Kind(ABC):
     def learned(self, task: Task, evidence: Evidence, outcome: Outcome) -> Evidence:
         """The evidence with what an answer that was not good enough has shown."""
         return evidence
+
+    def remarks(self, task: Task, evidence: Evidence, chosen: Candidate) -> list[str]:
+        """What a person should know of a choice beyond the forecasts, in sentences."""
+        return []
 
     def range_columns(self, task: Task, algorithm: Algorithm, options: Any) -> int | None:
         """Columns of the range that the certificate of an answer will rest on, where it rests on one."""
