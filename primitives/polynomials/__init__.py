@@ -1,5 +1,8 @@
 """Polynomials of a matrix: the recurrence that runs them, and classical ways to choose their coefficients."""
 
+from .filters import chebyshev_filter as chebyshev_filter
+from .filters import minimax_filter as minimax_filter
+from .filters import power as power
 from .inverse import chebyshev as chebyshev
 from .inverse import gmres_roots as gmres_roots
 from .inverse import harmonic_ritz_values as harmonic_ritz_values

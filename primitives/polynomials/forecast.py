@@ -23,7 +23,13 @@ def spectrum(values: np.ndarray, weights: np.ndarray, nodes: int = NODES) -> np.
     return np.sort(np.concatenate([np.exp(np.interp(at, middle, np.log(values))), values]))
 
 
-def cg_iterations(eigenvalues: np.ndarray, multipliers: np.ndarray, tolerance: float, most: int = 2000) -> np.ndarray:
+def cg_iterations(
+    eigenvalues: np.ndarray,
+    multipliers: np.ndarray,
+    tolerance: float,
+    most: int = 2000,
+    start: np.ndarray | None = None,
+) -> np.ndarray:
     """Iterations (c,) of preconditioned conjugate gradients until ||r|| <= tolerance ||b||, `most` where it takes more.
 
     With a fraction, by the logarithm of the last two residuals: of two that take as many one comes further below.
@@ -34,16 +40,19 @@ def cg_iterations(eigenvalues: np.ndarray, multipliers: np.ndarray, tolerance: f
         Of A, which is diagonal here, positive.
     multipliers : (n, c) array
         p at the eigenvalues, for each preconditioner. Where one is not positive the method breaks down: `most`.
+    start : (n,) array, optional
+        The right-hand side in the basis of eigenvectors; ones where it is not given.
     """
     n, count = multipliers.shape
     found = np.full(count, float(most))
     columns = np.flatnonzero((multipliers > 0.0).all(axis=0))
     p = multipliers[:, columns]
-    r = np.ones((n, len(columns)))
+    r = np.ones((n, len(columns))) if start is None else np.repeat(start[:, None], len(columns), axis=1)
+    whole = math.sqrt(n) if start is None else float(np.linalg.norm(start))
     z = p * r
     d, rz = z.copy(), (r * z).sum(axis=0)
-    limit = tolerance * math.sqrt(n)
-    before = np.full(len(columns), math.sqrt(n))
+    limit = tolerance * whole
+    before = np.full(len(columns), whole)
     for k in range(1, most):
         if not len(columns):
             break

@@ -175,11 +175,14 @@ def gmres_roots(zeros: ArrayLike) -> Recurrence:
         others = np.delete(values, j)
         size = float(np.sum(np.log10(np.maximum(np.abs(1.0 - value / others), 1e-300))))
         added += [value] * max(0, math.ceil((size - math.log10(_UNSTABLE)) / 14.0))
-    return _residual_product(leja_order([*values, *added]))
+    return residual_product(leja_order([*values, *added]))
 
 
-def _residual_product(theta: np.ndarray) -> Recurrence:
-    """p(x) = sum_i 1/theta_i prod_{j < i} (1 - x / theta_j), the accumulator of the products C."""
+def residual_product(theta: np.ndarray) -> Recurrence:
+    """p(x) = sum_i 1/theta_i prod_{j < i} (1 - x / theta_j), whose residual has the zeros theta, in this order.
+
+    The sum is the accumulator, the products are C.
+    """
     high = float(theta.max())
     count = len(theta)
     scaled = theta / high
