@@ -1,0 +1,1 @@
+"""Training of the coefficient engines that are in `autonla.primitives.autospec`."""
