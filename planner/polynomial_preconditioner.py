@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator, aslinearoperator
+from scipy.sparse.linalg import LinearOperator
 
+from ..primitives.autospec import linear_systems as autospec
 from ..primitives.polynomials import (
     Recurrence,
     chebyshev,
@@ -21,14 +22,17 @@ from ..primitives.polynomials import (
 )
 from ..probes import ritz
 from ..profiles.errors import AutonlaWarning, InvalidProblem
-from .planning import seed_of
+from .polynomial_inputs import check_counts, operator_of, probed
 
-KINDS = ("auto", "chebyshev", "ritz_lsq", "gmres_roots", "neumann")
+KINDS = ("auto", "autospec", "chebyshev", "ritz_lsq", "gmres_roots", "neumann")
 # Where the Chebyshev interval begins: at multiples of the smallest Ritz value, or at the one with this many below it.
 # Conjugate gradients find the few eigenvalues below by themselves, and the others are served better.
 _LIFTED = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 40.0)
 _BELOW = (1, 2, 3, 4, 6, 9, 13)
 _EXPONENTS = (-0.25, 0.0, 0.25, 0.5)  # of 1/x in the weights of least squares at Ritz values
+# "auto" picks the least of many forecasts, which flatters the one picked: the trained engine, which is one, gives way
+# only to a forecast that is lower by this factor, or where it says that it may lose more than _DOUBT.
+_CLEARLY, _DOUBT = 0.85, 0.05
 _MARGIN = 1e-3  # by which the interval on which a polynomial must be positive goes beyond the largest Ritz value
 _NARROW = 1.1  # quotient of the ends of the interval from which it is made wider
 _LEAST = 1e-8  # of its largest value, that x p(x) must stay above on the probed interval: more than rounding
@@ -40,13 +44,15 @@ class PolynomialPreconditioner(LinearOperator):
     Attributes
     ----------
     kind : str
-        One of "chebyshev", "ritz_lsq", "gmres_roots", "neumann": what it came to.
+        One of "autospec", "chebyshev", "ritz_lsq", "gmres_roots", "neumann": what it came to.
     recurrence : Recurrence
         Its coefficients.
     probe : RitzValues
         What was seen of A.
     iterations : int
         Forecast for conjugate gradients with it to `tolerance`, 2000 or more where it says 2000.
+    interval : (int, int)
+        Around it, which held it nine times out of ten on the spectra that the engine was trained with.
     considered : tuple of (str, int)
         What was compared, with its forecast; -1 where it was not positive on the spectrum.
     degree : int
@@ -55,11 +61,11 @@ class PolynomialPreconditioner(LinearOperator):
 
     def __init__(
         self, A: LinearOperator, kind: str, recurrence: Recurrence, probe: ritz.RitzValues, iterations: int,
-        considered: tuple[tuple[str, int], ...],
+        interval: tuple[int, int], considered: tuple[tuple[str, int], ...],
     ) -> None:  # fmt: skip
         super().__init__(A.dtype, A.shape)  # type: ignore[call-arg]
         self.kind, self.recurrence, self.probe, self.iterations = kind, recurrence, probe, iterations
-        self.considered, self._A = considered, A
+        self.interval, self.considered, self._A = interval, considered, A
 
     @property
     def degree(self) -> int:
@@ -87,9 +93,10 @@ def polynomial_preconditioner(
     ----------
     A : (n, n) array, sparse array or LinearOperator
         Real symmetric positive definite, float64 or float32. Operators need matvec only.
-    kind : {"auto", "chebyshev", "ritz_lsq", "gmres_roots", "neumann"}, default "auto"
-        How the coefficients are chosen, see `autonla.primitives.polynomials`. "auto" forecasts the iterations of many
-        from the Ritz values, and takes the one with the fewest.
+    kind : {"auto", "autospec", "chebyshev", "ritz_lsq", "gmres_roots", "neumann"}, default "auto"
+        How the coefficients are chosen, see `autonla.primitives.polynomials`. "autospec": by a trained network
+        (`autonla.primitives.autospec`, docs/autospec.md). "auto" forecasts the iterations of many from the Ritz values,
+        and takes the network's unless another needs clearly fewer.
     degree : int, default 11
         Products with A in one application.
     probe : int, default 50
@@ -125,38 +132,33 @@ def polynomial_preconditioner(
     >>> info
     0
     """
-    operator = _operator(A)
+    operator = operator_of(A)
     n = operator.shape[0]
     if kind not in KINDS:
         raise InvalidProblem(f"kind = {kind!r} is not one of {', '.join(KINDS)}", argument="kind", found=repr(kind))
-    for name, value, least in (("degree", degree, 1), ("probe", probe, 2)):
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-            raise InvalidProblem(f"{name} = {value!r} must be an integer of at least {least}", argument=name)
-    if probe <= degree < n:
-        raise InvalidProblem(
-            f"probe = {probe} must be above degree = {degree}: a polynomial has no more coefficients than were seen",
-            argument="probe",
-        )
+    check_counts(degree, probe, n)
     if not 0.0 < tolerance < 1.0:
         raise InvalidProblem(f"tolerance = {tolerance!r} must be in (0, 1)", argument="tolerance")
-    generator = np.random.default_rng(np.random.Philox(key=seed_of(rng)))
-    start: Any = generator.standard_normal(n)
-    seen = ritz.run(operator.matvec, start.astype(operator.dtype), int(probe))
+    seen = probed(operator, probe, rng)
     low, high = float(seen.values[0]), seen.high
-    if not low > float(np.finfo(str(operator.dtype)).eps) * high:
-        raise InvalidProblem(
-            f"A is not positive definite: it has a Ritz value of {low:.2g} beside one of {seen.values[-1]:.2g}",
-            argument="A",
-        )
     if high < _NARROW * low:  # a polynomial of an interval so narrow could not be evaluated outside of it
         low, high = low / _NARROW, high * _NARROW
-    choices = _choices(kind, seen, low, high, int(degree))
+    learned = autospec.engine()(seen.values, seen.residuals, seen.weights, int(degree))
+    choices = _choices(kind, seen, low, high, int(degree), learned)
     eigenvalues = forecast.spectrum(seen.values, seen.weights)
     safe = [_positive(p, low, high) for _, _, p in choices]
     multipliers = np.array([p(eigenvalues) for _, _, p in choices]).reshape(len(choices), len(eigenvalues)).T
-    iterations = forecast.cg_iterations(eigenvalues, multipliers, tolerance)
-    counts = [math.ceil(count) if fine else -1 for count, fine in zip(iterations, safe, strict=True)]
-    considered = tuple(zip((label for label, _, _ in choices), counts, strict=True))
+    counts = forecast.cg_iterations(eigenvalues, multipliers, tolerance)
+    off = np.exp(learned.off) if learned is not None else np.ones(3)
+
+    def made(kind: str, p: Recurrence, count: float) -> PolynomialPreconditioner:
+        middle, least, most = (math.ceil(count * factor) for factor in off)
+        return PolynomialPreconditioner(operator, kind, p, seen, middle, (least, most), considered)
+
+    considered = tuple(
+        (label, math.ceil(count * off[0]) if fine else -1)
+        for (label, _, _), count, fine in zip(choices, counts, safe, strict=True)
+    )
     able = [i for i, fine in enumerate(safe) if fine]
     if not able:
         warnings.warn(
@@ -166,39 +168,23 @@ def polynomial_preconditioner(
             stacklevel=2,
         )
         p = chebyshev(low, _top(high), int(degree))
-        count = math.ceil(forecast.cg_iterations(eigenvalues, p(eigenvalues)[:, None], tolerance)[0])
-        return PolynomialPreconditioner(operator, "chebyshev", p, seen, count, considered)
-    best = min(able, key=lambda i: (iterations[i], i))
+        return made("chebyshev", p, forecast.cg_iterations(eigenvalues, p(eigenvalues)[:, None], tolerance)[0])
+
+    def rank(i: int) -> tuple[float, int]:
+        trusted = choices[i][1] == "autospec" and learned is not None and learned.loss <= _DOUBT
+        return counts[i] * (_CLEARLY if trusted else 1.0), i
+
+    best = min(able, key=rank)
     _, name, p = choices[best]
-    return PolynomialPreconditioner(operator, name, p, seen, math.ceil(iterations[best]), considered)
-
-
-def _operator(A: Any) -> LinearOperator:
-    """A as a SciPy operator. Raises InvalidProblem where it is none, or not square and real."""
-    if hasattr(A, "detach"):
-        A = A.detach().cpu().numpy()
-    try:
-        operator = aslinearoperator(A)
-    except (TypeError, ValueError) as error:  # no operator, or of more than two dimensions
-        raise InvalidProblem(
-            f"A is a {type(A).__name__}; pass an array, a scipy.sparse array or a LinearOperator",
-            argument="A",
-            found=type(A).__name__,
-        ) from error
-    if len(operator.shape) != 2 or operator.shape[0] != operator.shape[1] or operator.shape[0] == 0:
-        raise InvalidProblem(f"A has shape {tuple(operator.shape)}, which is not square", argument="A")
-    if operator.dtype not in (np.float64, np.float32):
-        raise InvalidProblem(
-            f"A has dtype {operator.dtype}; convert it to float64 or float32", argument="A", found=str(operator.dtype)
-        )
-    return operator
+    return made(name, p, counts[best])
 
 
 def _choices(
-    kind: str, seen: ritz.RitzValues, low: float, high: float, degree: int
+    kind: str, seen: ritz.RitzValues, low: float, high: float, degree: int, learned: autospec.Said | None
 ) -> list[tuple[str, str, Recurrence]]:
     """(label, kind, polynomial) of what is to be compared."""
     made: dict[str, Callable[[], list[tuple[str, Recurrence]]]] = {
+        "autospec": lambda: [] if learned is None else [("autospec", learned.recurrence)],
         "chebyshev": lambda: [("chebyshev", chebyshev(low, _top(high), degree))],
         "ritz_lsq": lambda: [("ritz_lsq", _least_squares(seen, degree, low, high, 0.0))],
         "gmres_roots": lambda: _gmres(seen, degree),
@@ -216,7 +202,8 @@ def _choices(
     choices += [
         (f"ritz_lsq(exponent={e:g})", "ritz_lsq", _least_squares(seen, degree, low, high, e)) for e in _EXPONENTS
     ]
-    return choices + [(label, "gmres_roots", p) for label, p in made["gmres_roots"]()]
+    more = ("gmres_roots", "autospec")
+    return choices + [(label, name, p) for name in more for label, p in made[name]()]
 
 
 def _least_squares(seen: ritz.RitzValues, degree: int, low: float, high: float, exponent: float) -> Recurrence:

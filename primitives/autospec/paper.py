@@ -19,12 +19,7 @@ input of algorithm 2. Values are left out or repeated evenly, as appendix E does
 
 from __future__ import annotations
 
-import math
-import zipfile
-import zlib
 from dataclasses import dataclass
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..polynomials import Recurrence
+from .network import DATA, gelu, read
 
 LAYERS = {"linear_system": 10, "eigenproblem": 20, "inverse_square_root": 20}
 """Transitions of each task; the degree of the polynomial is one more."""
@@ -44,13 +40,6 @@ TARGETS, WINDOW = 10, 104
 
 _BACKBONE = ("backbone_W", "backbone_w", "backbone_b", "backbone_c")
 _EMBEDDING = ("embedding_W1", "embedding_W2", "embedding_W3", "embedding_W4")
-
-
-def gelu(x: np.ndarray) -> np.ndarray:
-    """x times the normal distribution function of x: the exact one."""
-    from scipy.special import erf
-
-    return 0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +184,7 @@ class PaperEngine:
         """
         if task not in LAYERS:
             raise ValueError(f"task = {task!r} is not one of {', '.join(LAYERS)}")
-        shipped = resources.files("autonla.primitives.autospec") / "data" / f"paper_{task}.npz"
-        return cls.of_weights(task, _read(shipped if path is None else Path(path)))
+        return cls.of_weights(task, read(DATA / f"paper_{task}.npz" if path is None else Path(path)))
 
     @classmethod
     def of_weights(cls, task: str, weights: dict[str, np.ndarray]) -> PaperEngine:
@@ -291,16 +279,4 @@ def _of_radius(p: Recurrence, radius: float) -> Recurrence:
     return Recurrence(p.rho, p.gamma, p.eta, p.alpha, p.beta, radius=radius)
 
 
-def _read(source: Path | Traversable) -> dict[str, np.ndarray]:
-    """The arrays of a file, none of which is an object. Raises ValueError where it is damaged."""
-    with source.open("rb") as stream:
-        try:
-            file: Any = np.load(stream, allow_pickle=False)
-            if isinstance(file, np.ndarray):
-                raise ValueError("it is a single array")
-            return {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{source.name} does not hold weights: {error}") from error
-
-
-__all__ = ["LAYERS", "Backbone", "EigenEmbedding", "LinearSystemEmbedding", "PaperEngine", "ends", "gelu", "window"]
+__all__ = ["LAYERS", "Backbone", "EigenEmbedding", "LinearSystemEmbedding", "PaperEngine", "ends", "window"]

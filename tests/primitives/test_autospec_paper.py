@@ -13,7 +13,8 @@ import pytest
 from autonla.planner.autospec import paper as training
 from autonla.planner.autospec.paper_spectra import spectra
 from autonla.primitives.autospec import LAYERS, Backbone, EigenEmbedding, LinearSystemEmbedding, PaperEngine, window
-from autonla.primitives.autospec.paper import ends, gelu
+from autonla.primitives.autospec.network import gelu
+from autonla.primitives.autospec.paper import ends
 from autonla.primitives.polynomials import chebyshev
 
 TASKS = tuple(LAYERS)
