@@ -6,8 +6,8 @@ Linear systems (F.2): log r over that of Richardson's iteration, r = max |1 - P(
 (equation 20), by the condition number and by the steps of the Lanczos probe; a gain of 10 is a convergence ten times as
 fast. Our engine is trained for iterations, and leaves small eigenvalues to conjugate gradients: r near one is no flaw
 of it. Residuals set to zero show what they are good for (figure 13). Inverse square roots (F.3): natural log of the
-largest relative error of the Neumann series over that of the polynomial. Eigenproblems (F.1): the logarithm of the gap between
-the k-th and the l-th value over that of the power of the same degree, by subspace iterations of the probe.
+largest relative error of the Neumann series over that of the polynomial. Eigenproblems (F.1): the logarithm of the gap
+between the k-th and the l-th value over that of the power of the same degree, by subspace iterations of the probe.
 """
 
 from __future__ import annotations
