@@ -32,6 +32,7 @@ _EXPONENT = 0.25  # of 1/x in the weights of the least-squares polynomial that i
 # gap between two zeros is left wider than this times the mean.
 _WIDEST, _MARGIN = 1.5, 0.02
 _GRID = 0.5 - 0.5 * np.cos((np.arange(192) + 0.5) * (math.pi / 192))
+_SPURIOUS = 1e-15  # weight of Ritz values that are none
 _SOLVED = 1e-8  # residual of the start, below which it solves the system by itself: nothing is moved
 _SHARES = (1.0, 0.5, 0.25)  # of the moves that are tried until the polynomial is positive with the margin
 _MOST = 3.0  # by which power of e the network may change a gap
@@ -64,6 +65,8 @@ def start(values: np.ndarray, residuals: np.ndarray, weights: np.ndarray, degree
     None where k <= degree + 1, so that least squares would not be determined, or where the least-squares polynomial has
     zeros that are not apart from each other inside the spectrum.
     """
+    real = weights > _SPURIOUS  # rounding adds others once the space is all but exhausted
+    values, residuals, weights = values[real], residuals[real], weights[real]
     if len(values) <= degree + 1:
         return None
     low, high = float(values[0]), float(values[-1] + residuals[-1])
