@@ -17,10 +17,10 @@ from .problems import (
     Trace,
 )
 from .racing import Race, RaceRow
-from .solution import Attempt, LowRankFactors, Record, Solution
+from .solution import Attempt, Eigensystem, LowRankFactors, Record, Solution
 
 __all__ = [
-    "Attempt", "Budget", "Candidate", "Certificate", "Eigenpairs", "Hierarchical", "LeastSquares", "LinearSystem",
-    "LowRank", "LowRankFactors", "MatrixFunction", "Plan", "Problem", "Product", "Race", "RaceRow", "Record",
-    "Solution", "SpectralDensity", "Trace", "plan", "profile_hardware", "race", "solve",
+    "Attempt", "Budget", "Candidate", "Certificate", "Eigenpairs", "Eigensystem", "Hierarchical", "LeastSquares",
+    "LinearSystem", "LowRank", "LowRankFactors", "MatrixFunction", "Plan", "Problem", "Product", "Race", "RaceRow",
+    "Record", "Solution", "SpectralDensity", "Trace", "plan", "profile_hardware", "race", "solve",
 ]  # fmt: skip

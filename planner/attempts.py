@@ -185,6 +185,8 @@ def _check_shapes(value: Any, prepared: Prepared) -> None:
     task, b = prepared.task, prepared.b
     if b is not None:
         found, expected = [tuple(value.shape)], [(task.n, *b.shape[1:])]
+    elif task.kind == "eigenpairs":
+        found, expected = [tuple(part.shape) for part in value], [(task.rank,), (task.n, task.rank)]
     else:
         found, rank = [tuple(part.shape) for part in value], int(value[1].shape[0])
         expected = [(task.m, rank), (rank,), (rank, task.n)]

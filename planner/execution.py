@@ -29,7 +29,7 @@ from .operand import dtype_name
 from .plans import Candidate, Plan
 from .prepare import Prepared, check, prepare, scaling_note
 from .problems import Problem
-from .solution import LowRankFactors, Record, Solution
+from .solution import Record, Solution
 
 _SMALLEST_NORMAL = {"float64": 2.0**-1022, "float32": 2.0**-126}
 
@@ -70,14 +70,14 @@ def finish(kind: Kind, value: Any, task: Task, exponents: tuple[int, int]) -> An
     `exponents` are those by which A and b were scaled when the value was computed.
     """
     factors = isinstance(value, tuple)
-    scaled: Any = LowRankFactors(*(to_library(part, task) for part in value)) if factors else to_library(value, task)
+    scaled: Any = kind.named(*(to_library(part, task) for part in value)) if factors else to_library(value, task)
     if not any(exponents):
         return scaled
     with np.errstate(over="ignore", under="ignore"):
         value = kind.unscale(scaled, *exponents)
     if factors:
-        value = LowRankFactors(*value)
-    if not _can_be_written(value.s if factors else value, scaled.s if factors else scaled, task.dtype):
+        value = kind.named(*value)
+    if not _can_be_written(kind.sizes(value), kind.sizes(scaled), task.dtype):
         raise InvalidProblem(
             f"the solution is beyond the range of {task.dtype}; divide A or b by a constant",
             argument="b",
@@ -423,4 +423,5 @@ def _bind(plan: Plan, problem: Problem) -> Prepared:
 
 def _shape(task: Task) -> tuple[Any, ...]:
     """What a plan is bound to; the ridge and the memory order may change."""
-    return task.m, task.n, task.nrhs, task.dtype, task.library, task.access, task.device, task.rank, task.center
+    where = task.library, task.access, task.device
+    return task.m, task.n, task.nrhs, task.dtype, where, task.rank, task.center, task.which

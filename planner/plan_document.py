@@ -85,8 +85,7 @@ class EvidenceDocument(_Strict):
     tail_energy: Number | None
     small_fraction: Number | None
     effective_rank: Number | None = None
-    ritz: list[tuple[Finite, Finite]] = []
-    ritz_residual: NonNegative = 0.0
+    ritz: list[tuple[Finite, Finite, NonNegative]] = []
     pattern: Finite | None = None
     product_entries: Finite | None = None
     fill: IntervalDocument | None = None
@@ -117,6 +116,7 @@ class TaskDocument(_Strict):
     tuning: Tuning = DEFAULT
     access: str = "dense"
     nnz: Count = 0
+    which: str = ""
 
 
 Ends = Annotated[list[NonNegative | None], Field(min_length=3, max_length=3)]

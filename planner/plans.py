@@ -223,8 +223,7 @@ def evidence_from(value: dict[str, Any]) -> Evidence:
         **fields,  # type: ignore[arg-type]
         **{name: value[name] for name in plain},
         effective_rank=value.get("effective_rank"),
-        ritz=tuple((float(value), float(weight)) for value, weight in value.get("ritz", ())),
-        ritz_residual=value.get("ritz_residual", 0.0),
+        ritz=tuple((float(a), float(b), float(c)) for a, b, c in value.get("ritz", ())),
         pattern=value.get("pattern"),
         product_entries=value.get("product_entries"),
         fill=interval_from(value.get("fill")),

@@ -290,23 +290,33 @@ class LowRank(Problem):
 class Eigenpairs(Problem):
     """The k eigenpairs of a symmetric A at one end of its spectrum.
 
+    The error is the largest ||A v - w v|| / ||A||. The solution is an Eigensystem (w, V), wanted end first: w descends
+    for "LA", ascends for "SA", and goes by magnitude for "LM" and "SM".
+
     Parameters
     ----------
     A : (n, n) array, sparse array or LinearOperator
+        Symmetric, to rounding; of an operator that has to be declared.
     k : int
+        From 1 to n.
     which : {"LA", "SA", "LM", "SM"}
         Largest or smallest, algebraically or by magnitude.
     assume : str, optional
         As for LinearSystem.
+
+    Raises
+    ------
+    InvalidProblem
     """
 
     kind = "eigenpairs"
+    metrics = ("residual",)
     __slots__ = ("assume", "k", "which")
 
     def __init__(self, A: Any, k: int, *, which: str = "LA", assume: str | None = None) -> None:
-        self._set_matrix(A, None, square=True)
+        self._set_matrix(A, "residual", square=True)
         self._set(
-            k=_count("k", k, 1, max(1, self.shape[0])),
+            k=_count("k", k, 1, self.shape[0]),
             which=_choice("which", which, WHICH),
             assume=None if assume is None else _choice("assume", assume, DECLARATIONS),
         )

@@ -30,6 +30,21 @@ class LowRankFactors(NamedTuple):
     Vh: Any
 
 
+class Eigensystem(NamedTuple):
+    """A @ V is V * w, nearly.
+
+    Attributes
+    ----------
+    w : (k,) array
+        Eigenvalues, those of the wanted end first.
+    V : (n, k) array
+        Orthonormal columns.
+    """
+
+    w: Any
+    V: Any
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One candidate that was run.
@@ -87,7 +102,7 @@ class Solution:
 
     Attributes
     ----------
-    value : array or LowRankFactors
+    value : array, LowRankFactors or Eigensystem
         In the library and dtype of the operands.
     certificate : Certificate
         What is promised about `value`.

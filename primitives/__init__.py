@@ -19,6 +19,7 @@ from .task import Task
 from .work import Calls, KernelCall, Work
 
 BUILT_IN = {
+    "eigenpairs": "eigenpairs",
     "least_squares": "least_squares",
     "linear_system": "linear_system",
     "low_rank": "low_rank",

@@ -49,11 +49,11 @@ class Evidence:
         Golub-Kahan quadrature).
     effective_rank : float or None
         Linear systems: ||A||_F^4 / (n ||A'A||_F^2), about; ||A||_F^2 / (n ||A||_2^2) is at most that.
-    ritz : tuple of (float, float)
+    ritz : tuple of (float, float, float)
         Sparse systems: Ritz values of the symmetric matrix of unit diagonal D^-1/2 A D^-1/2 (of an operator: of A),
-        ascending, and their weights in the spectral measure of a start close to b, of sum one. Empty: not probed.
-    ritz_residual : float
-        The residual norm of the smallest Ritz value over that value: where it is not small, the spectrum goes on below.
+        ascending, their weights in the spectral measure of a start close to b, of sum one, and their residual norms:
+        where that of the smallest is not small, the spectrum goes on below. Eigenpairs: of A itself, from a random
+        start. Empty: not probed.
     pattern : float or None
         Sparse systems: share of the entries off the diagonal whose mirror image is stored too; 0 where the diagonal is
         not full, or small.
@@ -81,8 +81,7 @@ class Evidence:
     tail_energy: float | None = None
     small_fraction: float | None = None
     effective_rank: float | None = None
-    ritz: tuple[tuple[float, float], ...] = ()
-    ritz_residual: float = 0.0
+    ritz: tuple[tuple[float, float, float], ...] = ()
     pattern: float | None = None
     product_entries: float | None = None
     fill: Interval | None = None

@@ -35,7 +35,7 @@ class Task:
     metric : str
         What the answer's error is measured in; "" stands for the kind's default metric.
     rank : int or None
-        LowRank: the rank asked for, None for the smallest that meets `target`.
+        LowRank: the rank asked for, None for the smallest that meets `target`. Eigenpairs: how many.
     ridge : float
         LeastSquares: the weight lambda of ||b - Ax||^2 + lambda ||x||^2.
     center : bool
@@ -53,6 +53,8 @@ class Task:
         "dense" | "sparse" (scipy.sparse, compressed rows) | "operator" (products alone).
     nnz : int
         Stored entries of a sparse A.
+    which : str
+        Eigenpairs: "LA" | "SA" | "LM" | "SM", the part of the spectrum that is wanted; "" for other kinds.
     """
 
     kind: str
@@ -74,6 +76,7 @@ class Task:
     tuning: Tuning = DEFAULT
     access: str = "dense"
     nnz: int = 0
+    which: str = ""
 
     @property
     def itemsize(self) -> int:

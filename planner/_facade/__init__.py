@@ -14,6 +14,7 @@ from autonla.planner import Budget as Budget
 from autonla.planner import Candidate as Candidate
 from autonla.planner import Certificate as Certificate
 from autonla.planner import Eigenpairs as Eigenpairs
+from autonla.planner import Eigensystem as Eigensystem
 from autonla.planner import Hierarchical as Hierarchical
 from autonla.planner import LeastSquares as LeastSquares
 from autonla.planner import LinearSystem as LinearSystem
@@ -51,17 +52,27 @@ from autonla.profiles.errors import ProfileError as ProfileError
 from autonla.profiles.errors import UnsupportedDtype as UnsupportedDtype
 
 if TYPE_CHECKING:
+    from autonla.planner.function_polynomial import function_polynomial as function_polynomial
     from autonla.planner.polynomial_preconditioner import polynomial_preconditioner as polynomial_preconditioner
+    from autonla.planner.spectral_filter import spectral_filter as spectral_filter
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     """What needs scipy.sparse.linalg, which takes longer to import than all the rest, is imported when first used."""
+    if name == "function_polynomial":
+        from autonla.planner.function_polynomial import function_polynomial
+
+        return function_polynomial
     if name == "polynomial_preconditioner":
         from autonla.planner.polynomial_preconditioner import polynomial_preconditioner
 
         return polynomial_preconditioner
+    if name == "spectral_filter":
+        from autonla.planner.spectral_filter import spectral_filter
+
+        return spectral_filter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -77,6 +88,7 @@ __all__ = [
     "CertificationFailed",
     "DeclarationMismatch",
     "Eigenpairs",
+    "Eigensystem",
     "Forecast",
     "HardwareProfile",
     "Hierarchical",
@@ -103,9 +115,11 @@ __all__ = [
     "SpectralDensity",
     "Trace",
     "UnsupportedDtype",
+    "function_polynomial",
     "plan",
     "polynomial_preconditioner",
     "profile_hardware",
     "race",
     "solve",
+    "spectral_filter",
 ]

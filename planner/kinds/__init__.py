@@ -11,7 +11,8 @@ from ._base import Kind, ProbeStep
 if TYPE_CHECKING:
     from ..problems import Problem
 
-_NOT_DENSE = {"linear_system": "sparse_linear_system"}  # kinds that are solved from products alone, or sparse
+# kinds that are solved from products alone, or sparse, and what solves them
+_NOT_DENSE = {"linear_system": "sparse_linear_system", "eigenpairs": "eigenpairs"}
 
 
 @cache
@@ -39,9 +40,13 @@ def kind_of(name: str) -> Kind:
         from .low_rank import LowRankKind
 
         return LowRankKind()
+    if name == "eigenpairs":
+        from .eigenpairs import EigenpairsKind
+
+        return EigenpairsKind()
     raise NoAlgorithm(
         f"no algorithm registered yet for {name.replace('_', ' ')} problems;"
-        " linear_system, least_squares and low_rank can be solved",
+        " linear_system, least_squares, low_rank and eigenpairs can be solved",
         kind=name,
     )
 

@@ -190,6 +190,14 @@ class Kind(ABC):
         """
         return ""
 
+    def named(self, *parts: Any) -> Any:
+        """The parts of a value that has several, under the names that a user gets them by."""
+        return parts
+
+    def sizes(self, value: Any) -> Any:
+        """That part of a value which is scaled with the operands."""
+        return value
+
     @abstractmethod
     def slice_problem(self, A: Any, b: Any, task: Task) -> tuple[Any, Any, Task]:
         """A leading part of the problem of about an eighth of the work, to time candidates on."""

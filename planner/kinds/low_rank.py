@@ -18,6 +18,7 @@ from ...probes import range_sketch
 from ..certificate import Certificate
 from ..certify import low_rank as certificate
 from ..problems import LowRank, Problem
+from ..solution import LowRankFactors
 from ._base import Kind, ProbeStep, times_power_of_two
 
 _SMALL_FLOPS = 2e8
@@ -160,6 +161,12 @@ class LowRankKind(Kind):
 
     def range_columns(self, task: Task, algorithm: Algorithm, options: Any) -> int | None:
         return certificate.range_columns(task, algorithm, options)
+
+    def named(self, *parts: Any) -> LowRankFactors:
+        return LowRankFactors(*parts)
+
+    def sizes(self, value: Any) -> Any:
+        return value[1]
 
     def slice_problem(self, A: Any, b: Any, task: Task) -> tuple[Any, Any, Task]:
         m, n = max(1, task.m // 3), max(1, task.n // 3)

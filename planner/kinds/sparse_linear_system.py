@@ -73,8 +73,7 @@ def _spectrum(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> t
     weights = found.weights / found.weights.sum()
     evidence = replace(
         evidence,
-        ritz=tuple(zip(found.values.tolist(), weights.tolist(), strict=True)),
-        ritz_residual=float(found.residuals[0] / low),
+        ritz=tuple(zip(found.values.tolist(), weights.tolist(), found.residuals.tolist(), strict=True)),
     )
     count = iterations.plain(task if task.target else replace(task, target=_default_target(task)), evidence)
     scaled = "scaled to a unit diagonal " if task.access == "sparse" else ""
@@ -104,7 +103,7 @@ def _spectra(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]
     found = []
     for chance, condition in _SPECTRA:
         values = np.geomspace(2.0 / condition, 2.0, 40)
-        found.append((chance, replace(evidence, ritz=tuple((float(value), 1.0 / 40.0) for value in values))))
+        found.append((chance, replace(evidence, ritz=tuple((float(value), 1.0 / 40.0, 0.0) for value in values))))
     return found
 
 
@@ -212,14 +211,15 @@ class SparseLinearSystemKind(Kind):
             return []
         plain, fewer = (f(task, evidence).median for f in (iterations.plain, iterations.with_polynomial))
         products = (iterations.DEGREE + 1) * fewer
+        name, _ = iterations.polynomial(task, evidence)
         if chosen.algorithm == "cg_polynomial":
             return [
-                f"a polynomial of degree {iterations.DEGREE} takes {fewer:.0f} iterations instead of {plain:.0f}, which"
-                " saves operations on vectors that take longer than products here"
+                f"a polynomial of degree {iterations.DEGREE} ({name}) takes {fewer:.0f} iterations instead of"
+                f" {plain:.0f}, which saves operations on vectors that take longer than products here"
             ]
         return [
-            f"a polynomial of degree {iterations.DEGREE} would take {fewer:.0f} iterations instead of {plain:.0f}, but"
-            f" {products:.0f} products: on one processor little is gained by that"
+            f"a polynomial of degree {iterations.DEGREE} ({name}) would take {fewer:.0f} iterations instead of"
+            f" {plain:.0f}, but {products:.0f} products: on one processor little is gained by that"
         ]
 
     def diagnosis(self, A: Any, task: Task) -> str:

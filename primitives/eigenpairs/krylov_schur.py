@@ -174,7 +174,7 @@ def krylov_schur(
             if j + 1 < dimension:
                 T[j, j + 1] = T[j + 1, j] = beta
         values, S = np.linalg.eigh(T)
-        order = _order(values, end)
+        order = order_of(values, end)
         values, S = values[order], S[:, order]
         residuals = beta * np.abs(S[-1])
         within = residuals <= tolerance * (np.abs(values).max() if polynomial is None else np.abs(values))
@@ -194,6 +194,7 @@ def krylov_schur(
         if kept < dimension:
             T[kept, :kept] = T[:kept, kept] = beta * S[-1, :kept]
     X = cycle.vectors(wanted)
+    basis = X[:0]  # its memory is for the last step
     if polynomial is None:
         return Pairs(values[:wanted], X, residuals[:wanted], iteration, applied, fine)
     found, X, errors = rayleigh_ritz(product, X, which)
@@ -215,13 +216,14 @@ def rayleigh_ritz(
     if not np.isfinite(H).all():
         raise Breakdown("a product with the operator is not finite")
     values, S = np.linalg.eigh(0.5 * (H + H.T))
-    order = _order(values, which)
+    order = order_of(values, which)
     values, S = values[order], S[:, order]
     rotation = xp.asarray(S, dtype=Q.dtype, device=array_api_compat.device(Q))
     shifts = xp.asarray(values, dtype=Q.dtype, device=array_api_compat.device(Q))
-    X, R = Q @ rotation, AQ @ rotation
-    R = R - shifts * X
-    return values, X, np.array([norm(R[:, i]) for i in range(len(values))])
+    X = Q @ rotation
+    # one column after the other: no fourth array of their size
+    residuals = [norm(AQ @ rotation[:, i] - shifts[i] * X[:, i]) for i in range(len(values))]
+    return values, X, np.array(residuals)
 
 
 def _combine(basis: Array, S: np.ndarray) -> Array:
@@ -242,9 +244,10 @@ def _orthogonal(basis: Array, w: Array) -> tuple[Array, float]:
     return w, inside
 
 
-def _order(values: np.ndarray, which: str) -> np.ndarray:
+def order_of(values: np.ndarray, which: str) -> np.ndarray:
     """Of the wanted end first."""
-    return np.argsort({"LA": -values, "SA": values, "LM": -np.abs(values)}[which], kind="stable")
+    keys = {"LA": -values, "SA": values, "LM": -np.abs(values), "SM": np.abs(values)}
+    return np.argsort(keys[which], kind="stable")
 
 
 def _host(array: Array) -> Any:

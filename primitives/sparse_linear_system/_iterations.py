@@ -9,11 +9,11 @@ Measured of 26 matrices from collections and grids, orders 400 to 360 000.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 
+from ..autospec import linear_systems as autospec
 from ..evidence import Evidence
 from ..interval import Interval
 from ..polynomials import Recurrence, chebyshev, forecast, ritz_least_squares
@@ -24,16 +24,19 @@ _UNKNOWN = Interval(800.0, 10.0, 8000.0)
 _MOST = 20_000
 DEGREE = 11  # of polynomials
 _MARGIN = 1.05  # beyond the largest Ritz value, where polynomials end
+_CLEARLY = 0.85  # of the learned polynomial's forecast: another's, the least of several, is preferred from there
+
+Ritz = tuple[tuple[float, float, float], ...]
 
 
-def tolerance(task: Task, ritz: tuple[tuple[float, float], ...]) -> float:
+def tolerance(task: Task, ritz: Ritz) -> float:
     """The relative residual at which the error in the metric is half of what is asked for.
 
     ||r|| <= eta (||A|| ||x|| + ||b||), and ||x|| / ||b|| is the root of sum w / lambda^2 for the b of those weights.
     """
     aim = 0.5 * task.target
     if task.metric != "relative_residual" and ritz:
-        values, weights = np.array(ritz).T
+        values, weights, _ = np.array(ritz).T
         aim *= 1.0 + float(values[-1] * np.sqrt((weights / values**2).sum()))
     return min(0.5, aim)
 
@@ -48,7 +51,8 @@ def plain(task: Task, evidence: Evidence) -> Interval:
 
 def _corrected(count: float, task: Task, evidence: Evidence) -> Interval:
     """What is known of the number of iterations where so many are counted on the spectrum that was seen."""
-    unseen = evidence.ritz_residual
+    value, _, residual = evidence.ritz[0]
+    unseen = residual / value
     factor, spread = min(5.0, 1.0 + 1.2 * unseen), min(4.0, 1.4 + 0.7 * unseen)
     return Interval.around(max(1.0, min(factor * count, 1.5 * task.n)), spread)
 
@@ -60,37 +64,41 @@ def with_polynomial(task: Task, evidence: Evidence) -> Interval:
     return _corrected(_counted(evidence.ritz, aim, _best(evidence.ritz, aim)), task, evidence)
 
 
-def polynomial(task: Task, evidence: Evidence) -> Recurrence:
-    """The polynomial of the spectrum that takes the fewest iterations by forecast."""
-    return _polynomials(evidence.ritz)[_best(evidence.ritz, tolerance(task, evidence.ritz))]
+def polynomial(task: Task, evidence: Evidence) -> tuple[str, Recurrence]:
+    """The polynomial of the spectrum that takes the fewest iterations by forecast, and what it is called."""
+    name = _best(evidence.ritz, tolerance(task, evidence.ritz))
+    return name, _polynomials(evidence.ritz)[name]
 
 
 @lru_cache(maxsize=64)
-def _spectrum(ritz: tuple[tuple[float, float], ...]) -> np.ndarray:
-    values, weights = np.array(ritz).T
+def _spectrum(ritz: Ritz) -> np.ndarray:
+    values, weights, _ = np.array(ritz).T
     return forecast.spectrum(values, weights)
 
 
 @lru_cache(maxsize=16)
-def _polynomials(ritz: tuple[tuple[float, float], ...]) -> tuple[Recurrence, ...]:
-    values = np.array(ritz)[:, 0]
+def _polynomials(ritz: Ritz) -> dict[str, Recurrence]:
+    values, weights, residuals = np.array(ritz).T
     low, high = float(values[0]), float(values[-1]) * _MARGIN
     low = min(low, high / 1.5)
-    made: list[Callable[[], Recurrence]] = [
-        lambda: chebyshev(low, high, DEGREE),
-        lambda: ritz_least_squares(values, DEGREE, low / values, (low, high), (0.0, high)),
-    ]
-    return tuple(make() for make in made)
+    made = {
+        "Chebyshev's": chebyshev(low, high, DEGREE),
+        "least squares": ritz_least_squares(values, DEGREE, low / values, (low, high), (0.0, high)),
+    }
+    learned = autospec.engine()(values, residuals, weights, DEGREE)
+    if learned is not None and learned.recurrence.extremes(0.0, high)[0] > 0.0:
+        made["learned"] = learned.recurrence
+    return made
 
 
 @lru_cache(maxsize=64)
-def _best(ritz: tuple[tuple[float, float], ...], aim: float) -> int:
-    counts = [_counted(ritz, aim, i) for i in range(len(_polynomials(ritz)))]
-    return int(np.argmin(counts))
+def _best(ritz: Ritz, aim: float) -> str:
+    counts = {name: _counted(ritz, aim, name) for name in _polynomials(ritz)}
+    return min(counts, key=lambda name: counts[name] * (_CLEARLY if name == "learned" else 1.0))
 
 
 @lru_cache(maxsize=256)
-def _counted(ritz: tuple[tuple[float, float], ...], aim: float, which: int | None) -> float:
+def _counted(ritz: Ritz, aim: float, which: str | None) -> float:
     eigenvalues = _spectrum(ritz)
     p = np.ones_like(eigenvalues) if which is None else _polynomials(ritz)[which](eigenvalues)
     return float(forecast.cg_iterations(eigenvalues, p[:, None], aim, _MOST)[0])

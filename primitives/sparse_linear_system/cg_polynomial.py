@@ -2,7 +2,8 @@
 
 A polynomial of degree 11 cuts the iterations by up to twelve, at twelve products in each: on one processor the products
 of all of them together are hardly fewer, and what is saved are the inner products, where those cost. The polynomial is
-that of Chebyshev or of least squares on Ritz values, whichever takes fewer iterations by forecast; it needs the probe.
+that of Chebyshev, of least squares on Ritz values or of the trained engine (`autospec.linear_systems`), whichever takes
+the fewest iterations by forecast; it needs the probe.
 
 Reference: Saad, Iterative Methods for Sparse Linear Systems, 2nd ed. (2003), sec. 12.3.
 """
@@ -67,7 +68,7 @@ def breakdown(task: Task, evidence: Evidence, options: Settings) -> float:
 
 def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
     """x, the iterations and the degree. Raises Breakdown where A or the polynomial of it is not positive definite."""
-    polynomial = _iterations.polynomial(task, evidence)
+    name, polynomial = _iterations.polynomial(task, evidence)
 
     def preconditioner(product: Product) -> _cg.Apply:
         scale: Any = 1.0
@@ -84,7 +85,7 @@ def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reu
 
     most = max(LEAST, MOST * _iterations.with_polynomial(task, evidence).high)
     outcome = _cg.solve(A, b, task, most, preconditioner)
-    return Outcome(outcome.value, details={**outcome.details, "degree": polynomial.degree})
+    return Outcome(outcome.value, details={**outcome.details, "degree": polynomial.degree, "polynomial": name})
 
 
 ALGORITHM = Algorithm(

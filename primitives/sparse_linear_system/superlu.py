@@ -44,7 +44,7 @@ _THRESHOLD = {"spd": 0.0, "symmetric": 1e-3}  # by structure; else
 _PIVOTING = 0.1
 # Bytes whose reading takes as long as the factorization for an entry of L + U, for an operation, for an entry of A that
 # is ordered; and a solve for an entry of L + U.
-_PER_FILL, _PER_FLOP, PER_ORDERED, _PER_SOLVE = 780.0, 1.3, 9000.0, 60.0
+_PER_FILL, _PER_FLOP, PER_ORDERED, PER_SOLVE = 780.0, 1.3, 9000.0, 60.0
 _MOST_FILL = 2.0**31
 _STORED = 24.0  # bytes for an entry of L + U, where blocks are stored with their zeros; 12 to 29 were measured
 
@@ -81,7 +81,7 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
     calls = [
         reading(_PER_FILL * size.median),
         reading(_PER_FLOP * operations.median),
-        reading(_PER_SOLVE * size.median, task.nrhs),
+        reading(PER_SOLVE * size.median, task.nrhs),
         reading(product_bytes(task, evidence), task.nrhs + 10.0),
     ]
     if evidence.fill is None:

@@ -101,7 +101,6 @@ def test_progress_to_a_function():
 # What nothing solves yet.
 
 UNSOLVED = {
-    "eigenpairs": nla.Eigenpairs(A + A.T, 2),
     "product": nla.Product(A, A),
     "matrix_function": nla.MatrixFunction(A, "exp"),
     "trace": nla.Trace(A),

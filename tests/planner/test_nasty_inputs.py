@@ -822,6 +822,7 @@ class TestFalseDeclarations:
 
 SMALL = RNG.standard_normal((12, 12)) + 12.0 * np.eye(12)
 RHS = np.linspace(1.0, 2.0, 12)
+SYMMETRIC = SMALL + SMALL.T
 POSITIVE = np.rint(np.abs(SMALL) * 5.0)  # in the range of every integer dtype
 
 
@@ -946,6 +947,11 @@ def _sparse_formats(folder: Path) -> list[tuple[Any, Any]]:
     return [(A, RHS) for A in (*arrays, scipy.sparse.csr_matrix(SMALL), scipy.sparse.csr_array(POSITIVE.astype(int)))]
 
 
+def _symmetric_formats() -> list[tuple[Any, Any]]:
+    formats = ("bsr", "coo", "csc", "csr", "dia", "dok", "lil")
+    return [(scipy.sparse.csr_array(SYMMETRIC).asformat(name), RHS) for name in formats]
+
+
 def _operators() -> list[tuple[Any, Any]]:
     return [(A, RHS) for A in (aslinearoperator(SMALL), _Operator(), _linear_operator((12, 12), matvec=SMALL.dot))]
 
@@ -1011,10 +1017,13 @@ MADE_OF = {
     "torch tensor that is sparse, nested or of another layout": _layouts_of_torch,
     "subclass of `torch.Tensor` other than `torch.nn.Parameter`": _subclasses_of_torch,
     "cupy array": lambda f: [(_cupy().asarray(SMALL), _cupy().asarray(RHS))],
+    "symmetric array or tensor on the CPU: `Eigenpairs`": lambda f: [(SYMMETRIC, RHS), (torch.asarray(SYMMETRIC), RHS)],
     "scipy.sparse array or matrix, any format: `LinearSystem`": _sparse_formats,
+    "the same, symmetric: `Eigenpairs`": lambda f: _symmetric_formats(),
     "the same: other problems": _sparse_formats,
     "sparse array whose indices point outside it": lambda f: [(_broken_csr(), RHS)],
     "LinearOperator, or any object with `matvec`, `shape` and `dtype`: `LinearSystem`": lambda f: _operators(),
+    "the same, declared symmetric: `Eigenpairs`": lambda f: [(aslinearoperator(SYMMETRIC), RHS)],
     "the same: other problems, or operators on a GPU": lambda f: _operators(),
     "operator without a dtype": lambda f: [(_Named("mine", "Op", shape=(12, 12), matvec=_Operator.matvec), RHS)],
     "dask array": _dask,
@@ -1062,6 +1071,7 @@ class TestTheTableOfInputs:
                 stated = stated[:2] if "beside" in what else stated
                 stated = stated[:1] if what.endswith(": `LinearSystem`") else stated
                 stated = stated[1:] if what.startswith("the same: other problems") else stated
+                stated = [(_eigenpairs, A, 2)] if what.endswith(": `Eigenpairs`") else stated
                 if not error:
                     for state, *arguments in stated:
                         self.is_solved(state, arguments, computed, comes_out)
@@ -1115,13 +1125,21 @@ class TestTheTableOfInputs:
                 if isinstance(part, torch.Tensor):
                     assert not part.requires_grad
             plain = [np.array(_plain(part), dtype=float) for part in parts_of(solution)]
-            if state is nla.LowRank:
+            if state is _eigenpairs:
+                w, V = plain
+                assert np.linalg.norm(A @ V - V * w) <= 2e-4 * np.linalg.norm(A)
+                np.testing.assert_allclose(w, np.linalg.eigvalsh(A)[:-3:-1], rtol=1e-3)
+            elif state is nla.LowRank:
                 U, s, Vh = plain
                 assert np.linalg.norm(A - U * s @ Vh) <= 2e-4 * np.linalg.norm(A)
             else:
                 b, x = np.array(_plain(arguments[1]), dtype=float), plain[0]
                 scale = np.linalg.norm(A, 2) * np.linalg.norm(x) + np.linalg.norm(b)
                 assert np.linalg.norm(A.T @ (b - A @ x)) <= 2e-4 * np.linalg.norm(A, 2) * scale
+
+
+def _eigenpairs(A: Any, k: int) -> nla.Eigenpairs:
+    return nla.Eigenpairs(A, k, assume="symmetric")
 
 
 def library_name(operand: Any) -> str:

@@ -55,8 +55,8 @@ def probed(A: Any, steps: int = 50) -> Evidence:
     start: Any = np.random.default_rng(9).standard_normal(n)
     found = ritz.run(lambda v: scale * (A @ (scale * v)), start, steps, keep=False)
     weights = found.weights / found.weights.sum()
-    pairs = tuple(zip(found.values.tolist(), weights.tolist(), strict=True))
-    return Evidence(ritz=pairs, ritz_residual=float(found.residuals[0] / found.values[0]), pattern=1.0)
+    triples = tuple(zip(found.values.tolist(), weights.tolist(), found.residuals.tolist(), strict=True))
+    return Evidence(ritz=triples, pattern=1.0)
 
 
 def task_of(A: Any, structure: str = "general", **fields: Any) -> Task:

@@ -1,0 +1,219 @@
+"""Eigenpairs of one part of a symmetric spectrum, whatever A is: an array, sparse, or an operator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ...primitives import algorithms_for
+from ...primitives.algorithm import Algorithm, Breakdown, Outcome
+from ...primitives.eigenpairs import _filter
+from ...primitives.eigenpairs._common import Symmetric, host, product_bytes, random_block, wanted
+from ...primitives.evidence import Evidence, Finding
+from ...primitives.kernels._library import Library
+from ...primitives.sparse_linear_system import SYMMETRIC, superlu
+from ...primitives.sparse_linear_system._common import reading, vectors
+from ...primitives.task import Task
+from ...primitives.work import Work
+from ...probes import ritz, sparse_structure
+from ...profiles.errors import DeclarationMismatch, InvalidProblem, NoAlgorithm, NonFiniteInput
+from ..certificate import Certificate
+from ..certify import eigenpairs as certificate
+from ..plans import Candidate
+from ..problems import Eigenpairs, Problem
+from ..solution import Eigensystem
+from ._base import Kind, ProbeStep, times_power_of_two
+
+_SMALL = 200  # order up to which LAPACK takes about as long as planning
+_STEPS = 60  # of the Lanczos probe
+_DENSE = 3000  # order of an array from which its products are little beside LAPACK
+_POLYNOMIALS = ("krylov_schur", "filtered_subspace")
+
+
+def _structure(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tuple[Task, Evidence, dict[str, Any]]:
+    if task.access == "operator":
+        task, evidence, mismatch = sparse_structure.run(A, task, evidence)
+        if mismatch:
+            raise DeclarationMismatch(mismatch, argument="assume", found=mismatch)
+        return task, evidence, {}
+    explicit = host(A) if task.access == "dense" else A
+    difference, size = certificate.asymmetry(explicit, task)
+    if not certificate.symmetric_enough(difference, size, task):
+        raise InvalidProblem(_not_symmetric(difference, size), argument="A", found="not symmetric")
+    least = float(explicit.diagonal().min()) if task.n else 0.0
+    if least < 0.0 and task.structure == "spd":
+        raise DeclarationMismatch(
+            "A was declared spd, and an entry of its diagonal is negative", argument="assume", found="indefinite"
+        )
+    sentence = "A is symmetric" + (", and not positive definite: its diagonal is not positive" if least < 0.0 else "")
+    return task, replace(_told(evidence, "structure", sentence), pattern=1.0), {}
+
+
+def _not_symmetric(difference: float, size: float) -> str:
+    return (
+        f"A is not symmetric: ||A - A'|| is {difference / size:.1e} of ||A||. Eigenpairs are found of symmetric"
+        " matrices; if it should be one, pass (A + A.T) / 2"
+    )
+
+
+def _spectrum(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tuple[Task, Evidence, dict[str, Any]]:
+    try:
+        found = ritz.run(Symmetric(A, task), random_block(task, 0)[:, 0], _STEPS, keep=False)
+    except NonFiniteInput as error:
+        raise Breakdown(str(error)) from error
+    low, high = float(found.values[0]), float(found.values[-1])
+    if task.structure == "spd" and low < -1e-12 * max(abs(low), abs(high)):
+        raise DeclarationMismatch(
+            "A was declared spd, and a Rayleigh quotient of it is negative; declare it symmetric, or nothing",
+            argument="assume",
+            found="indefinite",
+        )
+    weights = found.weights / found.weights.sum()
+    columns = (found.values.tolist(), weights.tolist(), found.residuals.tolist())
+    evidence = replace(evidence, ritz=tuple(zip(*columns, strict=True)))
+    sentence = f"its Ritz values go from {low:.4g} to {high:.4g} in {found.steps} Lanczos steps"
+    return task, _told(evidence, "spectrum", sentence), {}
+
+
+def _fill(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tuple[Task, Evidence, dict[str, Any]]:
+    evidence, by_products = sparse_structure.fill(A, task, evidence)
+    return task, evidence, by_products
+
+
+def _told(evidence: Evidence, probe: str, sentence: str) -> Evidence:
+    return replace(evidence, findings=(*evidence.findings, Finding(probe, sentence)))
+
+
+class EigenpairsKind(Kind):
+    """A V = V diag(w)."""
+
+    name = "eigenpairs"
+    defaults = frozenset({"lapack", "arpack", "arpack_shift_invert"})
+
+    @property
+    def algorithms(self) -> tuple[Algorithm, ...]:
+        return algorithms_for(self.name)
+
+    @property
+    def probes(self) -> tuple[ProbeStep, ...]:
+        return (
+            ProbeStep(
+                "structure",
+                lambda t, e: True,
+                lambda t, e, backend: Work((reading(product_bytes(t, e), 4.0),), 24.0 * t.nnz),
+                _structure,
+                always=True,
+            ),
+            ProbeStep(
+                "spectrum",
+                lambda t, e: not e.ritz and t.n > _SMALL and (t.access != "dense" or t.n >= _DENSE),
+                lambda t, e, backend: Work(
+                    (reading(product_bytes(t, e), _STEPS), vectors(t.n, 12.0 * _STEPS)), 8.0 * 8.0 * t.n
+                ),
+                _spectrum,
+                always=True,
+            ),
+            ProbeStep(
+                "fill",
+                lambda t, e: t.access == "sparse" and e.fill is None and t.which in ("SA", "SM") and t.n > _SMALL,
+                lambda t, e, backend: sparse_structure.fill_work(t),
+                _fill,
+                always=True,
+            ),
+        )
+
+    def task(self, problem: Problem, target: float, seed: int) -> Task:
+        assert isinstance(problem, Eigenpairs)
+        if problem.device != "cpu":
+            raise NoAlgorithm(
+                "no algorithm registered yet for eigenpairs of an array on a GPU; pass a copy on the CPU",
+                kind=problem.kind,
+            )
+        if problem.access == "operator" and problem.assume not in SYMMETRIC:
+            raise InvalidProblem(
+                "an operator does not show whether it is symmetric: declare assume='symmetric', or 'spd'",
+                argument="assume",
+                found=repr(problem.assume),
+            )
+        A, _, dtype = problem.working()
+        dense = problem.dense
+        return Task(
+            kind=self.name, m=A.shape[0], n=A.shape[1], nrhs=0, dtype=dtype,
+            library=problem.access if dense else "numpy", device=problem.device,
+            order=problem.order() if dense else "C", target=target, rank=problem.k, seed=seed,
+            structure="spd" if problem.assume == "spd" else "symmetric", access="dense" if dense else problem.access,
+            nnz=int(A.nnz) if problem.access == "sparse" else 0, which=problem.which,
+        )  # fmt: skip
+
+    def describe(self, task: Task) -> str:
+        what = {
+            "LA": "largest", "SA": "smallest", "LM": "largest in magnitude", "SM": "smallest in magnitude"
+        }[task.which]  # fmt: skip
+        how = {"sparse": f"sparse with {task.nnz} entries", "operator": "an operator"}.get(task.access, task.library)
+        plural = "s" if wanted(task) > 1 else ""
+        return f"{wanted(task)} eigenpair{plural} ({what}) of {task.n} x {task.n}, {task.dtype} ({how})"
+
+    def small(self, task: Task) -> bool:
+        return task.access != "operator" and task.n <= _SMALL
+
+    def at_once(self, task: Task, A: Any) -> Iterable[tuple[Algorithm, Any]]:
+        return (self.setting("lapack", task),) if self.small(task) else ()
+
+    def floor(self, task: Task, evidence: Evidence) -> float:
+        return max(8.0 * 2.0**-53, task.unit_roundoff)
+
+    def lapack_target(self, task: Task, evidence: Evidence) -> float:
+        return min(0.5, (10.0 + 4.0 * math.sqrt(task.n)) * task.unit_roundoff)
+
+    def certify_work(
+        self, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any, ready: frozenset[str]
+    ) -> Work:
+        return certificate.work(task, evidence)
+
+    def certify(
+        self, lib: Library, A: Any, b: Any, outcome: Outcome, task: Task, evidence: Evidence, *,
+        metric: str, target: float | None, reuse: Mapping[str, Any], seed: int, confidence: float,
+    ) -> Certificate:  # fmt: skip
+        return certificate.certify(
+            A, tuple(map(lib.to_numpy, outcome.value)), task, evidence, target, self.lapack_target(task, evidence),
+            order=reuse.get(superlu.ORDER), seed=seed, confidence=confidence,
+        )  # fmt: skip
+
+    def needs_norm(self, A: Any, value: Any, task: Task, metric: str) -> bool:
+        return False
+
+    def remarks(self, task: Task, evidence: Evidence, chosen: Candidate) -> list[str]:
+        if chosen.algorithm in _POLYNOMIALS:
+            return [f"a filter of degree {_filter.DEGREE} saves outer iterations and memory for a basis, not products"]
+        if task.n <= _SMALL or chosen.algorithm == "lapack":
+            return []
+        return [
+            f"on one processor little is gained by a filter of degree {_filter.DEGREE}: fewer outer iterations, more"
+            " products"
+        ]
+
+    def diagnosis(self, A: Any, task: Task) -> str:
+        if task.access == "operator":
+            return ""
+        difference, size = certificate.asymmetry(host(A) if task.access == "dense" else A, task)
+        return "" if certificate.symmetric_enough(difference, size, task) else _not_symmetric(difference, size)
+
+    def named(self, *parts: Any) -> Eigensystem:
+        return Eigensystem(*parts)
+
+    def sizes(self, value: Any) -> Any:
+        return value[0]
+
+    def slice_problem(self, A: Any, b: Any, task: Task) -> tuple[Any, Any, Task]:
+        if task.access == "operator":  # it has no parts
+            return A, b, task
+        n = max(1, task.n // 2)
+        part = A[:n, :n]
+        nnz = int(part.nnz) if task.access == "sparse" else 0
+        return part, b, replace(task, m=n, n=n, nnz=nnz, rank=min(wanted(task), n))
+
+    def unscale(self, value: Any, exponent_A: int, exponent_b: int) -> Any:
+        w, V = value
+        return times_power_of_two(w, exponent_A), V

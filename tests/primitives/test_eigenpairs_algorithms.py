@@ -1,0 +1,262 @@
+"""Every algorithm for eigenpairs finds those of the end that is asked for, or breaks down, and says what it takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from scipy.sparse.linalg import aslinearoperator
+
+from autonla.primitives import algorithms_for
+from autonla.primitives.algorithm import Breakdown
+from autonla.primitives.eigenpairs import arpack, arpack_shift_invert, filtered_krylov_schur, lapack
+from autonla.primitives.eigenpairs._common import Symmetric, end_of, outer, seen
+from autonla.primitives.evidence import Evidence
+from autonla.primitives.stopping import stopped_by
+from autonla.primitives.task import Task
+from autonla.probes import ritz
+from tests.primitives.test_incomplete_cholesky import laplacian
+
+N, K = 300, 4
+ALGORITHMS = {algorithm.name: algorithm for algorithm in algorithms_for("eigenpairs")}
+BY_PRODUCTS = ("arpack", "lobpcg", "krylov_schur", "filtered_subspace")
+
+
+def with_spectrum(values: np.ndarray, seed: int = 0) -> np.ndarray:
+    Q = np.linalg.qr(np.random.default_rng(seed).standard_normal((len(values), len(values))))[0]
+    A = (Q * values) @ Q.T
+    return 0.5 * (A + A.T)
+
+
+def task_of(A: Any, k: int = K, which: str = "LA", *, target: float = 1e-10, structure: str = "symmetric") -> Task:
+    dense = not sp.issparse(A) and not hasattr(A, "matvec")
+    return Task(
+        "eigenpairs", A.shape[0], A.shape[0], nrhs=0, target=target, rank=k, structure=structure, seed=5, which=which,
+        access="dense" if dense else "sparse" if sp.issparse(A) else "operator",
+        nnz=A.nnz if sp.issparse(A) else 0, dtype=str(A.dtype).removeprefix("torch."),
+        library="torch" if isinstance(A, torch.Tensor) else "numpy",
+    )  # fmt: skip
+
+
+def probed(A: Any, task: Task) -> Evidence:
+    found = ritz.run(Symmetric(A, task), np.random.default_rng(1).standard_normal(task.n), 60, keep=False)
+    rows = zip(
+        found.values.tolist(), (found.weights / found.weights.sum()).tolist(), found.residuals.tolist(), strict=True
+    )
+    return Evidence(ritz=tuple(rows), pattern=1.0)
+
+
+def run(name: str, A: Any, task: Task, evidence: Evidence | None = None) -> tuple[np.ndarray, np.ndarray]:
+    algorithm = ALGORITHMS[name]
+    evidence = probed(A, task) if evidence is None else evidence
+    options = next(iter(algorithm.options(task, evidence)))
+    assert algorithm.applies(task, evidence, options) is None
+    return algorithm.solve(A, None, task, options, evidence, {}).value
+
+
+def expected(A: np.ndarray, k: int, which: str) -> np.ndarray:
+    w = np.linalg.eigvalsh(A)
+    return w[np.argsort({"LA": -w, "SA": w, "LM": -np.abs(w), "SM": np.abs(w)}[which])][:k]
+
+
+def residual(A: np.ndarray, w: np.ndarray, V: np.ndarray) -> float:
+    return float(np.linalg.norm(A @ V - V * w, axis=0).max() / np.linalg.norm(A, 2))
+
+
+SPECTRUM = np.concatenate([np.linspace(-3.0, -2.0, 6), np.linspace(-1.0, 2.0, N - 14), np.linspace(2.5, 4.0, 8)])
+
+
+@pytest.mark.parametrize("access", ["dense", "sparse", "operator"])
+@pytest.mark.parametrize("which", ["LA", "SA", "LM"])
+@pytest.mark.parametrize("name", BY_PRODUCTS)
+def test_methods_of_products_find_the_end(name, which, access):
+    A = with_spectrum(SPECTRUM)
+    operand = {"dense": A, "sparse": sp.csr_array(A), "operator": aslinearoperator(A)}[access]
+    task = task_of(operand, which=which)
+    evidence = probed(operand, task)
+    options = next(iter(ALGORITHMS[name].options(task, evidence)))
+    if which == "LM" and name != "arpack":
+        assert "both" in str(ALGORITHMS[name].applies(task, evidence, options))
+        return
+    w, V = run(name, operand, task, evidence)
+    np.testing.assert_allclose(w, expected(A, K, which), rtol=1e-9)
+    assert residual(A, w, V) <= 1e-10
+    np.testing.assert_allclose(V.T @ V, np.eye(K), atol=1e-9)
+
+
+@pytest.mark.parametrize("which", ["LA", "SA", "LM", "SM"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (5, 5), (30, 3), (N, 4), (N, 200)])
+@pytest.mark.parametrize("backend", ["scipy", "torch"])
+def test_lapack_finds_every_part(backend, n, k, dtype, which):
+    A = with_spectrum(np.linspace(-1.0, 1.5, n)).astype(dtype)
+    task = replace(task_of(A, k, which), library="numpy")
+    options = next(o for o in lapack.options(task, Evidence()) if o.backend == backend)
+    w, V = lapack.solve(A, None, task, options, Evidence(), {}).value
+    tolerance = 1e-13 if dtype == "float64" else 1e-5
+    assert (w.dtype, V.dtype, w.shape, V.shape) == (np.dtype(dtype), np.dtype(dtype), (k,), (n, k))
+    np.testing.assert_allclose(w, expected(A.astype(float), k, which), atol=tolerance)
+    assert residual(A.astype(float), w.astype(float), V.astype(float)) <= tolerance
+
+
+@pytest.mark.parametrize("which", ["SA", "SM"])
+@pytest.mark.parametrize(
+    "A",
+    [
+        laplacian(20, 15),
+        sp.csr_array(laplacian(20, 15) - 0.5 * sp.eye_array(300)),
+        sp.csr_array(
+            sp.csgraph.laplacian(
+                sp.csr_array(
+                    sp.diags_array([1.0] * 299, offsets=1, shape=(300, 300))
+                    + sp.diags_array([1.0] * 299, offsets=-1, shape=(300, 300))
+                )
+            )
+        ),
+    ],
+    ids=["definite", "indefinite", "singular"],
+)
+def test_shift_and_invert_finds_the_small_end(A, which):
+    task = task_of(A, which=which)
+    w, V = run("arpack_shift_invert", A, task)
+    np.testing.assert_allclose(w, expected(A.toarray(), K, which), atol=1e-10)
+    assert residual(A.toarray(), w, V) <= 1e-12
+
+
+@pytest.mark.parametrize("target", [1e-3, 1e-8])
+def test_shift_and_invert_finds_all_copies_of_a_multiple_eigenvalue(target):
+    A = sp.csr_array(sp.kron(laplacian(20, 15), sp.eye_array(4)))
+    task = task_of(A, 6, "SA", target=target)
+    w, _ = run("arpack_shift_invert", A, task)
+    np.testing.assert_allclose(w, expected(A.toarray(), 6, "SA"), atol=8.0 * target)
+    np.testing.assert_allclose(w[:4], w[0], atol=1e-3 * w[0])
+
+
+@pytest.mark.parametrize("name", [*BY_PRODUCTS, "arpack_shift_invert"])
+def test_the_same_seed_gives_the_same_answer(name):
+    A = laplacian(20, 15)
+    task = task_of(A, which="SA")
+    first, again = run(name, A, task), run(name, A, task)
+    for x, y in zip(first, again, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_what_does_not_converge_breaks_down():
+    A = aslinearoperator(sp.diags_array(np.geomspace(1e-12, 1.0, 4000)))
+    task = task_of(A, 3, "SA", target=1e-15)
+    for name in ("arpack", "krylov_schur"):
+        with pytest.raises(Breakdown, match="converge"):
+            run(name, A, task)
+
+
+def test_products_that_are_not_finite_break_down():
+    A = aslinearoperator(np.full((N, N), np.nan))
+    for name in ("krylov_schur", "filtered_subspace"):
+        with pytest.raises(Breakdown, match="not finite"):
+            run(name, A, task_of(A), Evidence())
+
+
+def test_multiples_of_the_identity_have_no_filter():
+    A = sp.csr_array(3.0 * sp.eye_array(N))
+    for name in ("krylov_schur", "filtered_subspace"):
+        with pytest.raises(Breakdown, match="too close"):
+            run(name, A, task_of(A), Evidence())
+
+
+@pytest.mark.parametrize("name", [*BY_PRODUCTS, "arpack_shift_invert"])
+def test_operands_in_single_precision_give_single_precision(name):
+    A = sp.csr_array(laplacian(20, 15).astype("float32"))
+    task = task_of(A, which="SA", target=1e-5)
+    w, V = run(name, A, task)
+    assert w.dtype == V.dtype == np.float32
+    np.testing.assert_allclose(w, expected(A.toarray().astype(float), K, "SA"), atol=1e-4)
+
+
+def test_iterations_end_when_they_are_asked_to():
+    A = aslinearoperator(with_spectrum(SPECTRUM))
+    task = task_of(A)
+    for name in BY_PRODUCTS:
+        with stopped_by(lambda: True), pytest.raises(Breakdown, match="stopped"):
+            run(name, A, task, Evidence())
+
+
+class TestWhatApplies:
+    def test_the_inside_of_the_spectrum_needs_a_factorization(self):
+        A = aslinearoperator(with_spectrum(SPECTRUM))
+        task = task_of(A, which="SM")
+        evidence = probed(A, task)
+        assert end_of(task, evidence) == "SM"
+        for algorithm in ALGORITHMS.values():
+            options = next(iter(algorithm.options(task, evidence)))
+            assert algorithm.applies(task, evidence, options) is not None
+
+    @pytest.mark.parametrize(
+        ("which", "sign", "end"), [("SM", 1.0, "SA"), ("SM", -1.0, "LA"), ("LM", 1.0, "LA"), ("LM", -1.0, "SA")]
+    )
+    def test_magnitudes_are_an_end_where_all_have_one_sign(self, which, sign, end):
+        A = sign * with_spectrum(np.linspace(0.1, 2.0, N))
+        task = task_of(A, which=which)
+        assert end_of(task, probed(A, task)) == end
+        w, _ = run("arpack", A, task)
+        np.testing.assert_allclose(w, expected(A, K, which), rtol=1e-8)
+
+    def test_a_matrix_that_is_not_symmetric_has_no_algorithm(self):
+        A = sp.csr_array(with_spectrum(SPECTRUM))
+        task = task_of(A, structure="general")
+        for algorithm in ALGORITHMS.values():
+            options = next(iter(algorithm.options(task, Evidence())))
+            assert "symmetric" in str(algorithm.applies(task, Evidence(), options))
+
+    def test_all_eigenpairs_are_for_lapack(self):
+        A = sp.csr_array(with_spectrum(SPECTRUM[:30]))
+        task = task_of(A, 30)
+        applying = [
+            name for name, a in ALGORITHMS.items()
+            if a.applies(task, Evidence(), next(iter(a.options(task, Evidence())))) is None
+        ]  # fmt: skip
+        assert applying == ["lapack"]
+
+
+class TestForecasts:
+    def test_ritz_values_stand_for_as_many_eigenvalues_as_their_weights_say(self):
+        A = aslinearoperator(sp.diags_array(np.linspace(0.0, 1.0, 10_000)))
+        task = task_of(A, 200, "LA")
+        at_k, beyond, low = seen(task, probed(A, task), 500)
+        assert at_k == pytest.approx(0.98, abs=0.01)
+        assert beyond == pytest.approx(0.95, abs=0.02)
+        assert low == pytest.approx(0.0, abs=0.01)
+
+    @pytest.mark.parametrize("which", ["LA", "SA"])
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_products_are_forecast_to_a_factor_of_four(self, which, seed):
+        rng = np.random.default_rng(seed)
+        A = aslinearoperator(sp.diags_array(np.sort(rng.uniform(0.0, 1.0, 1500))))
+        task = task_of(A, 5, which, target=1e-9)
+        evidence = probed(A, task)
+        for options in arpack.options(task, evidence):
+            taken = float(arpack.solve(A, None, task, options, evidence, {}).details["products"])
+            known = arpack.counts(task, evidence, options)
+            assert known.low <= taken <= known.high
+
+    def test_a_filter_takes_fewer_iterations_and_a_smaller_basis(self):
+        A = laplacian(50, 40)
+        task = task_of(A, 2, "LA")
+        evidence = probed(A, task)
+        first = next(iter(arpack.options(task, evidence)))
+        assert filtered_krylov_schur.counts(task, evidence).median < outer(task, evidence, 10).median
+        plain = arpack.work(task, evidence, first)
+        filtered = filtered_krylov_schur.work(
+            task, evidence, next(iter(filtered_krylov_schur.settings(task, evidence)))
+        )
+        assert filtered.peak_bytes < plain.peak_bytes
+
+    def test_the_shift_is_below_the_spectrum(self):
+        A = sp.csr_array(laplacian(20, 15) - 0.5 * sp.eye_array(300))
+        task = task_of(A, which="SA")
+        low = float(np.linalg.eigvalsh(A.toarray())[0])
+        assert low - 0.2 < arpack_shift_invert.shift(task, probed(A, task), 8.0) < low
+        assert arpack_shift_invert.shift(replace(task, structure="spd"), Evidence(), 8.0) == 0.0
