@@ -362,6 +362,9 @@ CACHED = {
     "primitives.kernels.library": "one object without state for each library",
     "primitives.kernels._scipy._routine": "a function of LAPACK",
     "primitives.norms._ddot": "a function of BLAS",
+    "primitives.autospec.eigenproblems.engine": "weights that are shipped",
+    "primitives.autospec.functions.engine": "weights that are shipped",
+    "primitives.autospec.linear_systems.engine": "weights that are shipped",
     # compiled code: compiled twice, it is the same
     "primitives.kernels._numba._sparse_sign_kernel": "compiled code",
     "primitives.kernels._numba._normal_residual_kernel": "compiled code",
@@ -371,6 +374,8 @@ CACHED = {
     "primitives.least_squares._shared": "pure",
     "primitives.low_rank.randomized_svd": "pure",
     "primitives.low_rank._shared": "pure",
+    "primitives.sparse_linear_system._iterations": "pure",
+    "planner.autospec.functions.table": "pure",
     "primitives.range_finder_theory.spectrum_from_leading": "pure",
     "primitives.range_finder_theory.range_error": "pure",
     "primitives.range_finder_theory.krylov_error": "pure",

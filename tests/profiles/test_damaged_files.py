@@ -739,7 +739,8 @@ def dangers(source: str) -> list[str]:
             if (
                 called in RUNNERS
                 or called in ("builtins.eval", "builtins.exec")
-                or called in ("torch.load", "torch.jit.load", "torch.hub.load")
+                or called in ("torch.jit.load", "torch.hub.load")
+                or (called == "torch.load" and named.get("weights_only") != "True")
             ):
                 found.append(called)
             elif called in ("np.load", "numpy.load") and named.get("allow_pickle") != "False":
@@ -767,6 +768,7 @@ def test_no_module_runs_what_stands_in_a_file():
     [
         "import pickle", "import joblib.memory as m", "from pickle import loads", "from shelve import open",
         "def f():\n    import marshal", "x = eval(text)", "exec(text)", "torch.load(path)", "np.load(path)",
+        "torch.load(path, weights_only=False)",
         "numpy.load(path, allow_pickle=True)", "np.lib.format.read_array(file)", "np.save(p, a, allow_pickle=True)",
         "f = __import__(name)", "code = compile(text, 'f', 'exec')",
     ],
@@ -777,7 +779,14 @@ def test_the_search_finds_each_way_to_run_a_file(source):
 
 @pytest.mark.parametrize(
     "source",
-    ["model.eval()", "np.load(path, allow_pickle=False)", "import json", "re.compile('x')", "from . import marshal"],
+    [
+        "model.eval()",
+        "np.load(path, allow_pickle=False)",
+        "torch.load(path, weights_only=True)",
+        "import json",
+        "re.compile('x')",
+        "from . import marshal",
+    ],
 )
 def test_the_search_leaves_the_harmless_alone(source):
     assert dangers(source) == []
