@@ -69,6 +69,7 @@ def test_padding_does_not_count(few):
     assert float(eigenproblems.judged(data, [0], still)[0]) > float(before) + 0.1
 
 
+@pytest.mark.slow
 def test_the_rate_is_that_at_which_krylov_schur_converges():
     """Of two filters with rates in a certain proportion the outer iterations are in the inverse one, about."""
     off, plain = [], []
@@ -157,6 +158,7 @@ def unseen() -> list[eigenproblems.Sample]:
     return eigenproblems.dataset(20261128, 150)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_the_shipped_engine_gains_on_most_spectra_and_loses_on_few(unseen):
     data, everything = eigenproblems.arrays(unseen), torch.arange(len(unseen))
@@ -170,6 +172,7 @@ def test_the_shipped_engine_gains_on_most_spectra_and_loses_on_few(unseen):
     assert not eigenproblems.judged(data, everything, still)[0].median() < -0.08
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_doubts_hold_what_they_say_to_hold(unseen):
     data = eigenproblems.arrays(unseen)

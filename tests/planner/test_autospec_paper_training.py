@@ -263,6 +263,7 @@ def test_probes_are_scaled_with_their_spectra(task: str) -> None:
         assert group.x.max() <= 1.0 + SCALE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", sorted(LAYERS))
 @pytest.mark.parametrize("stage", ["backbone", "embedding"])
 def test_a_short_training_lowers_the_held_out_loss_of_each_stage(task: str, stage: str) -> None:

@@ -199,6 +199,7 @@ def test_other_kinds_do_without_the_engine():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_iterations_are_forecast_where_the_probe_has_seen_the_end():
     off = []
     for values in SPECTRA.values():

@@ -257,6 +257,7 @@ def test_what_is_locked_early_stays_out_of_the_others():
 # The forecast.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outliers", [0, 4])
 def test_outer_iterations_are_forecast_within_a_factor(outliers):
     """Eigenvalues far beyond the others are a step each, and no wider spectrum."""
