@@ -14,13 +14,13 @@ from ..primitives.polynomials import Recurrence
 from ..primitives.polynomials.functions import Function, function, interpolated, minimax, taylor
 from ..probes import ritz
 from ..profiles.errors import AutonlaWarning, InvalidProblem
-from .polynomial_inputs import check_counts, operator_of, probed
+from .polynomial_inputs import PolynomialOperator, check_counts, operator_of, probed
 
 KINDS = ("autospec", "minimax", "interpolated", "taylor")
 _NARROW = 1.0 + 1e-6  # quotient of the ends of an interval from which it is made wider
 
 
-class FunctionPolynomial(LinearOperator):
+class FunctionPolynomial(PolynomialOperator):
     """V -> p(A) V for V : (n,) or (n, r), symmetric.
 
     Attributes
@@ -43,22 +43,8 @@ class FunctionPolynomial(LinearOperator):
         self, A: LinearOperator, kind: str, recurrence: Recurrence, interval: tuple[float, float], error: float,
         probe: ritz.RitzValues,
     ) -> None:  # fmt: skip
-        super().__init__(A.dtype, A.shape)  # type: ignore[call-arg]
-        self.kind, self.recurrence, self.interval, self.error = kind, recurrence, interval, error
-        self.probe, self._A = probe, A
-
-    @property
-    def degree(self) -> int:
-        return self.recurrence.degree
-
-    def _matvec(self, x: Any) -> Any:
-        return self.recurrence.apply(self._A.matvec, x)
-
-    def _matmat(self, X: Any) -> Any:
-        return self.recurrence.apply(self._A.matmat, X)
-
-    def _adjoint(self) -> FunctionPolynomial:
-        return self
+        super().__init__(A, recurrence)
+        self.kind, self.interval, self.error, self.probe = kind, interval, error, probe
 
 
 def function_polynomial(

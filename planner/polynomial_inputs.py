@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
+from ..primitives.polynomials import Recurrence
 from ..probes import ritz
 from ..profiles.errors import InvalidProblem
 from .planning import seed_of
+
+
+class PolynomialOperator(LinearOperator):
+    """V -> p(A) V for V : (n,) or (n, r), symmetric, of A's shape and dtype.
+
+    Attributes
+    ----------
+    recurrence : Recurrence
+        The coefficients of p.
+    degree : int
+        Products with A of one application.
+    """
+
+    def __init__(self, A: LinearOperator, recurrence: Recurrence) -> None:
+        super().__init__(A.dtype, A.shape)  # type: ignore[call-arg]
+        self.recurrence, self._A = recurrence, A
+
+    @property
+    def degree(self) -> int:
+        return self.recurrence.degree
+
+    def _step(self, product: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """What p is a polynomial of, from the product with A."""
+        return product
+
+    def _matvec(self, x: Any) -> Any:
+        return self.recurrence.apply(self._step(self._A.matvec), x)
+
+    def _matmat(self, X: Any) -> Any:
+        return self.recurrence.apply(self._step(self._A.matmat), X)
+
+    def _adjoint(self) -> PolynomialOperator:
+        return self
 
 
 def operator_of(A: Any) -> LinearOperator:
@@ -67,4 +102,4 @@ def probed(operator: LinearOperator, steps: int, rng: Any) -> ritz.RitzValues:
     return seen
 
 
-__all__ = ["check_counts", "operator_of", "probed"]
+__all__ = ["PolynomialOperator", "check_counts", "operator_of", "probed"]

@@ -22,7 +22,7 @@ from ..primitives.polynomials import (
 )
 from ..probes import ritz
 from ..profiles.errors import AutonlaWarning, InvalidProblem
-from .polynomial_inputs import check_counts, operator_of, probed
+from .polynomial_inputs import PolynomialOperator, check_counts, operator_of, probed
 
 KINDS = ("auto", "autospec", "chebyshev", "ritz_lsq", "gmres_roots", "neumann")
 # Where the Chebyshev interval begins: at multiples of the smallest Ritz value, or at the one with this many below it.
@@ -38,7 +38,7 @@ _NARROW = 1.1  # quotient of the ends of the interval from which it is made wide
 _LEAST = 1e-8  # of its largest value, that x p(x) must stay above on the probed interval: more than rounding
 
 
-class PolynomialPreconditioner(LinearOperator):
+class PolynomialPreconditioner(PolynomialOperator):
     """V -> p(A) V for V : (n,) or (n, r), positive definite: pass it as ``M=``.
 
     Attributes
@@ -63,22 +63,9 @@ class PolynomialPreconditioner(LinearOperator):
         self, A: LinearOperator, kind: str, recurrence: Recurrence, probe: ritz.RitzValues, iterations: int,
         interval: tuple[int, int], considered: tuple[tuple[str, int], ...],
     ) -> None:  # fmt: skip
-        super().__init__(A.dtype, A.shape)  # type: ignore[call-arg]
-        self.kind, self.recurrence, self.probe, self.iterations = kind, recurrence, probe, iterations
-        self.interval, self.considered, self._A = interval, considered, A
-
-    @property
-    def degree(self) -> int:
-        return self.recurrence.degree
-
-    def _matvec(self, x: Any) -> Any:
-        return self.recurrence.apply(self._A.matvec, x)
-
-    def _matmat(self, X: Any) -> Any:
-        return self.recurrence.apply(self._A.matmat, X)
-
-    def _adjoint(self) -> PolynomialPreconditioner:
-        return self
+        super().__init__(A, recurrence)
+        self.kind, self.probe, self.iterations = kind, probe, iterations
+        self.interval, self.considered = interval, considered
 
 
 def polynomial_preconditioner(

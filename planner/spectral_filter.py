@@ -15,7 +15,7 @@ from ..primitives.eigenpairs import Cycle, krylov_schur, outer_iterations
 from ..primitives.polynomials import Recurrence, chebyshev_filter, minimax_filter, power
 from ..profiles.errors import InvalidProblem, NonFiniteInput
 from .planning import seed_of
-from .polynomial_inputs import operator_of
+from .polynomial_inputs import PolynomialOperator, operator_of
 
 KINDS = ("auto", "autospec", "chebyshev", "minimax", "power")
 WHICH = ("LA", "SA", "LM", "SM")
@@ -126,7 +126,7 @@ class SpectralProbe:
         return low[back], high[back]
 
 
-class SpectralFilter(LinearOperator):
+class SpectralFilter(PolynomialOperator):
     """V -> p(A) V for V : (n,) or (n, r), whose largest eigenvalues are those of the wanted end of A.
 
     Attributes
@@ -156,22 +156,16 @@ class SpectralFilter(LinearOperator):
         self, A: LinearOperator, kind: str, recurrence: Recurrence, squared: bool, probe: SpectralProbe,
         iterations: int, gain: float, considered: tuple[tuple[str, int], ...],
     ) -> None:  # fmt: skip
-        super().__init__(A.dtype, A.shape)  # type: ignore[call-arg]
-        self.kind, self.recurrence, self.squared, self.probe = kind, recurrence, squared, probe
-        self.iterations, self.gain, self.considered, self._A = iterations, gain, considered, A
+        super().__init__(A, recurrence)
+        self.kind, self.squared, self.probe = kind, squared, probe
+        self.iterations, self.gain, self.considered = iterations, gain, considered
 
     @property
     def degree(self) -> int:
         return self.recurrence.degree * (2 if self.squared else 1)
 
-    def _matvec(self, x: Any) -> Any:
-        return self.recurrence.apply(_product(self._A.matvec, self.squared), x)
-
-    def _matmat(self, X: Any) -> Any:
-        return self.recurrence.apply(_product(self._A.matmat, self.squared), X)
-
-    def _adjoint(self) -> SpectralFilter:
-        return self
+    def _step(self, product: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return _product(product, self.squared)
 
 
 def spectral_filter(

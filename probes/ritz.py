@@ -55,6 +55,12 @@ class RitzValues:
         """Above the largest eigenvalue, unless the start was all but orthogonal to its vector."""
         return float(self.values[-1] + self.residuals[-1])
 
+    @property
+    def triples(self) -> tuple[tuple[float, float, float], ...]:
+        """(value, weight over the sum of all, residual) of each, as `Evidence.ritz` holds them."""
+        weights = self.weights / self.weights.sum()
+        return tuple(zip(self.values.tolist(), weights.tolist(), self.residuals.tolist(), strict=True))
+
 
 def run(product: Callable[[Any], Any], start: Any, steps: int, *, keep: bool = True) -> RitzValues:
     """Ritz values of a symmetric matrix after so many Lanczos steps; fewer where the space is exhausted.

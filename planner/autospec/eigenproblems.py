@@ -27,11 +27,10 @@ from typing import Any
 import numpy as np
 
 from ...primitives.autospec import eigenproblems as inference
-from ...primitives.autospec.network import perceptron
 from ...primitives.polynomials import Recurrence, chebyshev_filter
 from ..spectral_filter import SpectralProbe, probed
 from .operators import NODES, spectrum
-from .training import Settings, fit, network, run, search, weights, write
+from .training import Settings, as_shipped, collected, fit, network, run, search, teller, weights, write
 
 WANTED = (5, 25)
 ITERATIONS = (1, 30)  # outer ones of the probe, of four in ten 20
@@ -72,16 +71,7 @@ def sample(rng: np.random.Generator) -> Sample | None:
 
 def dataset(seed: int, count: int, progress: Callable[[int], None] | None = None) -> list[Sample]:
     """So many samples, the same for the same seed."""
-    found: list[Sample] = []
-    for child in np.random.default_rng(seed).spawn(10 * count):
-        one = sample(child)
-        if one is not None:
-            found.append(one)
-            if progress is not None:
-                progress(len(found))
-        if len(found) == count:
-            break
-    return found
+    return collected(sample, seed, count, 10, progress)
 
 
 def chebyshev(seen: SpectralProbe, degree: int = inference.DEGREE) -> Recurrence:
@@ -233,9 +223,7 @@ def train(
             chosen,
             seed,
             checkpoint=out / f"{name}.pt" if name else None,
-            progress=(lambda e, s, a, b: say(f"  {name}: epoch {e}, {s:.0f} s, loss {a:.4f}, held out {b:.4f}"))
-            if name
-            else None,
+            progress=teller(name, say),
         )
         return net, curve
 
@@ -252,7 +240,7 @@ def train(
         settings = search(objective, trials, seed, settings)
     say(f"training with {settings}")
     net, curve = fitted(settings, samples, "moves")
-    moves = perceptron({key: value.astype(np.float64) for key, value in weights(net, "moves").items()}, "moves")
+    moves = as_shipped(net, "moves")
 
     def reached(of: Arrays) -> Any:
         with torch.no_grad():
@@ -269,7 +257,7 @@ def train(
         lambda: float(pinball(run(doubts, test.features), gain.clamp(-3.0, 3.0))),
         chosen,
         seed,
-        progress=lambda e, s, a, b: say(f"  doubts: epoch {e}, {s:.0f} s, loss {a:.4f}, held out {b:.4f}"),
+        progress=teller("doubts", say),
     )
     with torch.no_grad():
         said = np.sort(run(doubts, test.features).numpy(), axis=1)

@@ -22,7 +22,7 @@ from ...primitives.autospec import functions as inference
 from ...primitives.polynomials.functions import Function, minimax
 from ...probes import ritz
 from .operators import NODES, spectrum
-from .training import Settings, fit, network, run, search, weights, write
+from .training import Settings, fit, network, run, search, teller, weights, write
 
 DEGREE = 21
 FUNCTIONS = (Function(-0.5), Function(-1.0), Function(-1.0 / 3.0), Function(-0.25), Function(0.5), Function(None))
@@ -167,9 +167,7 @@ def train(
             chosen,
             seed,
             checkpoint=out / f"{name}.pt" if name else None,
-            progress=(lambda e, s, a, b: say(f"  {name}: epoch {e}, {s:.0f} s, loss {a:.4f}, held out {b:.4f}"))
-            if name
-            else None,
+            progress=teller(name, say),
         )
         return net, curve
 

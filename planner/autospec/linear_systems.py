@@ -21,16 +21,13 @@ from typing import Any
 import numpy as np
 
 from ...primitives.autospec import linear_systems as inference
-from ...primitives.autospec.network import perceptron
 from ...primitives.polynomials import forecast
 from ...probes import ritz
 from .operators import NODES, spectrum
-from .training import Settings, fit, network, run, search, weights, write
+from .training import Settings, as_shipped, collected, fit, network, run, search, teller, weights, write
 
 TOLERANCE = 1e-10
 MOST = 64  # iterations that are followed
-_MARGIN = 0.02
-_GRID = 192  # points at which positivity is asked for
 _RATIO = (0.5, 0.05, 0.95)  # quantiles of log(iterations taken / forecast) that the doubts are
 _GAIN = 0.9  # quantile of the gain
 
@@ -60,16 +57,7 @@ def sample(rng: np.random.Generator) -> Sample | None:
 
 def dataset(seed: int, count: int, progress: Callable[[int], None] | None = None) -> list[Sample]:
     """So many samples, the same for the same seed."""
-    found: list[Sample] = []
-    for child in np.random.default_rng(seed).spawn(4 * count):
-        one = sample(child)
-        if one is not None:
-            found.append(one)
-            if progress is not None:
-                progress(len(found))
-        if len(found) == count:
-            break
-    return found
+    return collected(sample, seed, count, 4, progress)
 
 
 @dataclass
@@ -113,7 +101,7 @@ def zeros(gaps: Any, change: Any, end: Any) -> Any:
     """(s, degree + 1) of the residual polynomials: `inference.recurrence`, in torch."""
     import torch
 
-    moved = gaps * torch.exp(torch.clamp(change, -3.0, 3.0))
+    moved = gaps * torch.exp(torch.clamp(change, -inference.MOST, inference.MOST))
     angles = torch.cumsum(moved, 1)[:, :-1] * (math.pi / moved.sum(1, keepdim=True))
     return 0.5 * end[:, None] * (1.0 - torch.cos(angles))
 
@@ -161,9 +149,10 @@ def judged(data: Arrays, part: Any, change: Any) -> tuple[Any, Any]:
     after = logs.gather(0, steps[None, :] - 1)[0]
     reached = data.reached[part]
     gain = (after - reached) / torch.clamp(-reached, min=6.0)
-    angles = (torch.arange(_GRID, dtype=torch.float64) + 0.5) * (math.pi / _GRID)
+    count = len(inference.GRID)
+    angles = (torch.arange(count, dtype=torch.float64) + 0.5) * (math.pi / count)
     x = 0.5 * data.end[part][:, None] * (1.0 - torch.cos(angles))
-    wanted = 1.0 - _MARGIN * torch.clamp(x / theta[:, :1], max=1.0)
+    wanted = 1.0 - inference.MARGIN * torch.clamp(x / theta[:, :1], max=1.0)
     return gain, torch.log1p(torch.relu(residual(x, theta) - wanted)).mean(1)
 
 
@@ -250,9 +239,7 @@ def train(
             chosen,
             seed,
             checkpoint=out / f"{name}.pt" if name else None,
-            progress=(lambda e, s, a, b: say(f"  {name}: epoch {e}, {s:.0f} s, loss {a:.4f}, held out {b:.4f}"))
-            if name
-            else None,
+            progress=teller(name, say),
         )
         return net, curve
 
@@ -272,7 +259,7 @@ def train(
         settings = search(objective, trials, seed, settings)
     say(f"training with {settings}")
     net, curve = fitted(settings, torch.arange(samples), "moves")
-    moves = perceptron({key: value.astype(np.float64) for key, value in weights(net, "moves").items()}, "moves")
+    moves = as_shipped(net, "moves")
     say("how far forecasts are off")
     few = min(samples, 8000)
     part = type(data)(*(getattr(data, field.name)[:few] for field in fields(data)))
@@ -288,7 +275,7 @@ def train(
         lambda: float(pinball(run(doubts, test.features), target_out)),
         chosen,
         seed,
-        progress=lambda e, s, a, b: say(f"  doubts: epoch {e}, {s:.0f} s, loss {a:.4f}, held out {b:.4f}"),
+        progress=teller("doubts", say),
     )
     with torch.no_grad():
         said = run(doubts, test.features).numpy()

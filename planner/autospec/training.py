@@ -9,9 +9,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+from ...primitives.autospec.network import Perceptron, perceptron
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,38 @@ def fit(
     if best:
         net.load_state_dict(best)
     return curve
+
+
+def collected(
+    sample: Callable[[np.random.Generator], T | None],
+    seed: int,
+    count: int,
+    tries: int,
+    progress: Callable[[int], None] | None = None,
+) -> list[T]:
+    """So many samples, the same for the same seed, of `tries` times as many attempts at most; some come to nothing."""
+    found: list[T] = []
+    for child in np.random.default_rng(seed).spawn(tries * count):
+        one = sample(child)
+        if one is not None:
+            found.append(one)
+            if progress is not None:
+                progress(len(found))
+        if len(found) == count:
+            break
+    return found
+
+
+def teller(name: str | None, say: Callable[[str], None]) -> Callable[[int, float, float, float], None] | None:
+    """The `progress` of a network with this name; none of one without."""
+    if name is None:
+        return None
+    return lambda e, s, a, b: say(f"  {name}: epoch {e}, {s:.0f} s, loss {a:.4f}, held out {b:.4f}")
+
+
+def as_shipped(net: Any, prefix: str) -> Perceptron:
+    """What will be read from the file of its weights."""
+    return perceptron({key: value.astype(np.float64) for key, value in weights(net, prefix).items()}, prefix)
 
 
 def weights(net: Any, prefix: str) -> dict[str, np.ndarray]:

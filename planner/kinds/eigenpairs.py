@@ -70,9 +70,7 @@ def _spectrum(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> t
             argument="assume",
             found="indefinite",
         )
-    weights = found.weights / found.weights.sum()
-    columns = (found.values.tolist(), weights.tolist(), found.residuals.tolist())
-    evidence = replace(evidence, ritz=tuple(zip(*columns, strict=True)))
+    evidence = replace(evidence, ritz=found.triples)
     sentence = f"its Ritz values go from {low:.4g} to {high:.4g} in {found.steps} Lanczos steps"
     return task, _told(evidence, "spectrum", sentence), {}
 

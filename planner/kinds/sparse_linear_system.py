@@ -70,11 +70,7 @@ def _spectrum(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> t
         return replace(task, structure="indefinite"), _told(evidence, sentence), {}
     if not low > 0.0:
         return task, _told(evidence, "its smallest Ritz value is zero to working accuracy"), {}
-    weights = found.weights / found.weights.sum()
-    evidence = replace(
-        evidence,
-        ritz=tuple(zip(found.values.tolist(), weights.tolist(), found.residuals.tolist(), strict=True)),
-    )
+    evidence = replace(evidence, ritz=found.triples)
     count = iterations.plain(task if task.target else replace(task, target=_default_target(task)), evidence)
     scaled = "scaled to a unit diagonal " if task.access == "sparse" else ""
     sentence = (

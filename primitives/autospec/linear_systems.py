@@ -30,12 +30,12 @@ DEGREE = 11  # that it is trained for
 _EXPONENT = 0.25  # of 1/x in the weights of the least-squares polynomial that it starts from
 # Least squares goes astray where there are no Ritz values. Where its polynomial is not positive by a margin there, no
 # gap between two zeros is left wider than this times the mean.
-_WIDEST, _MARGIN = 1.5, 0.02
-_GRID = 0.5 - 0.5 * np.cos((np.arange(192) + 0.5) * (math.pi / 192))
+_WIDEST, MARGIN = 1.5, 0.02
+GRID = 0.5 - 0.5 * np.cos((np.arange(192) + 0.5) * (math.pi / 192))
 _SPURIOUS = 1e-15  # weight of Ritz values that are none
 _SOLVED = 1e-8  # residual of the start, below which it solves the system by itself: nothing is moved
 _SHARES = (1.0, 0.5, 0.25)  # of the moves that are tried until the polynomial is positive with the margin
-_MOST = 3.0  # by which power of e the network may change a gap
+MOST = 3.0  # by which power of e the network may change a gap
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def zeros(given: Start, change: np.ndarray) -> np.ndarray:
     gaps = given.gaps
     if len(gaps) != len(change):
         change = _resampled(change, len(gaps))
-    moved = gaps * np.exp(np.clip(change, -_MOST, _MOST))
+    moved = gaps * np.exp(np.clip(change, -MOST, MOST))
     angles = np.cumsum(moved)[:-1] * (math.pi / moved.sum())
     return 0.5 * given.end * (1.0 - np.cos(angles))
 
@@ -187,9 +187,9 @@ def _least_squares_zeros(values: np.ndarray, degree: int, low: float, high: floa
 
 def _positive(theta: np.ndarray, end: float) -> bool:
     """Whether x p(x) = 1 - prod (1 - x / theta) stays above the margin, near zero above that share of its tangent."""
-    x = end * _GRID
+    x = end * GRID
     residual = np.prod(1.0 - x[:, None] / theta, axis=1)
-    return bool((residual <= 1.0 - _MARGIN * np.minimum(1.0, x / theta[0])).all())
+    return bool((residual <= 1.0 - MARGIN * np.minimum(1.0, x / theta[0])).all())
 
 
 def _resampled(values: np.ndarray, count: int) -> np.ndarray:
@@ -197,4 +197,4 @@ def _resampled(values: np.ndarray, count: int) -> np.ndarray:
     return np.interp((np.arange(count) + 0.5) / count, (np.arange(len(values)) + 0.5) / len(values), values)
 
 
-__all__ = ["DEGREE", "Engine", "Said", "Start", "engine", "recurrence", "start", "zeros"]
+__all__ = ["DEGREE", "GRID", "MARGIN", "MOST", "Engine", "Said", "Start", "engine", "recurrence", "start", "zeros"]

@@ -6,8 +6,6 @@ Work is priced by memory traffic, as for sparse linear systems (`sparse_linear_s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,8 @@ from ..interval import Interval
 from ..polynomials import Recurrence
 from ..sparse_linear_system import _common as sparse
 from ..sparse_linear_system._common import SYMMETRIC, reading, vectors
+from ..sparse_linear_system._common import Settings as Settings
+from ..sparse_linear_system._common import settings as settings
 from ..stopping import stop_asked
 from ..task import Task
 from ..work import Work
@@ -31,19 +31,6 @@ _SPREAD = 4.0  # either way, of a count of outer iterations
 _ALIKE = 1e-6  # relative difference of eigenvalues that are taken for one
 _ZERO = 1e-12  # of the largest Ritz value in magnitude: what counts as no sign
 _PAIR = 16.0  # operations on vectors for each that is wanted, at the end
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Options of an algorithm without parameters of its own: all compute in float64."""
-
-    backend: str = "scipy"
-    dtype: str = "float64"
-
-
-def settings(task: Task, evidence: Evidence) -> Iterator[Settings]:
-    """The only setting."""
-    yield Settings()
 
 
 class Symmetric:

@@ -16,7 +16,7 @@ import numpy as np
 from ..algorithm import Breakdown, Outcome
 from ..stopping import stop_asked
 from ..task import Task
-from ._common import Product, assembled, columns, dot, norm_from_below, size_of
+from ._common import Product, by_columns, dot, size_of
 
 Apply = Callable[[np.ndarray], np.ndarray]
 
@@ -25,16 +25,7 @@ _RESTARTS = 4
 
 def solve(A: Any, b: Any, task: Task, most: float, preconditioner: Callable[[Product], Apply]) -> Outcome:
     """x with its iterations (the sum over right-hand sides), `most` for each of them."""
-    product = Product(A, task)
-    apply = preconditioner(product)
-    relative = task.metric == "relative_residual"
-    size = 0.0 if relative else norm_from_below(product, task)
-    found, total = [], 0
-    for column in columns(b):
-        x, count = _solve_one(product, apply, column, 0.5 * task.target, size, math.ceil(most))
-        found.append(x)
-        total += count
-    return Outcome(assembled(found, b), details={"iterations": total})
+    return by_columns(A, b, task, most, preconditioner, _solve_one)
 
 
 def _solve_one(

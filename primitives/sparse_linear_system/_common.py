@@ -8,13 +8,13 @@ products and SuperLU run on one thread, as these kernels do.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..algorithm import Breakdown
+from ..algorithm import Breakdown, Outcome
 from ..evidence import Evidence
 from ..interval import Interval
 from ..task import ITEMSIZE, Task
@@ -152,6 +152,30 @@ def norm_from_below(product: Product, task: Task, *, steps: int | None = None) -
         found = size_of(v)
         bound = max(bound, found if math.isfinite(found) else 0.0)
     return bound * (1.0 - 1e-12)
+
+
+def by_columns(
+    A: Any,
+    b: Any,
+    task: Task,
+    most: float,
+    preconditioner: Callable[[Product], Any],
+    solve_one: Callable[[Product, Any, np.ndarray, float, float, int], tuple[np.ndarray, int]],
+) -> Outcome:
+    """x with its iterations, the sum over right-hand sides, `most` for each of them.
+
+    solve_one takes the product, the preconditioner, a column of b, half the target, a lower bound on ||A|| (0 where the
+    metric knows none) and how many iterations at most; it returns the column of x, and its iterations.
+    """
+    product = Product(A, task)
+    apply = preconditioner(product)
+    size = 0.0 if task.metric == "relative_residual" else norm_from_below(product, task)
+    found, total = [], 0
+    for column in columns(b):
+        x, count = solve_one(product, apply, column, 0.5 * task.target, size, math.ceil(most))
+        found.append(x)
+        total += count
+    return Outcome(assembled(found, b), details={"iterations": total})
 
 
 def iterated(task: Task) -> Interval:

@@ -24,10 +24,8 @@ from ._common import (
     Product,
     Settings,
     answer_bytes,
-    assembled,
-    columns,
+    by_columns,
     iterated,
-    norm_from_below,
     product_bytes,
     reading,
     settings,
@@ -76,16 +74,11 @@ def breakdown(task: Task, evidence: Evidence, options: Settings) -> float:
 
 def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
     """x and the steps it took. Raises Breakdown where the residual does not get there."""
-    product = Product(A, task)
-    apply = _incomplete_lu(product) if task.access == "sparse" else None
-    size = 0.0 if task.metric == "relative_residual" else norm_from_below(product, task)
-    most = math.ceil(4.0 * _count(task).high)
-    found, total = [], 0
-    for column in columns(b):
-        x, count = _solve_one(product, apply, column, 0.5 * task.target, size, most)
-        found.append(x)
-        total += count
-    return Outcome(assembled(found, b), details={"iterations": total})
+
+    def preconditioner(product: Product) -> Any:
+        return _incomplete_lu(product) if task.access == "sparse" else None
+
+    return by_columns(A, b, task, 4.0 * _count(task).high, preconditioner, _solve_one)
 
 
 def _incomplete_lu(product: Product) -> Any:

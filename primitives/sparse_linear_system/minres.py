@@ -23,10 +23,8 @@ from ._common import (
     Product,
     Settings,
     answer_bytes,
-    assembled,
-    columns,
+    by_columns,
     iterated,
-    norm_from_below,
     product_bytes,
     reading,
     settings,
@@ -75,17 +73,8 @@ def breakdown(task: Task, evidence: Evidence, options: Settings) -> float:
 
 def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
     """x and the iterations it took. Raises Breakdown where the residual does not get there."""
-    product = Product(A, task)
-    apply = _preconditioner(product, task)
-    relative = task.metric == "relative_residual"
-    size = 0.0 if relative else norm_from_below(product, task)
-    most = math.ceil(4.0 * _count(task).high)
-    found, total = [], 0
-    for column in columns(b):
-        x, count = _solve_one(product, apply, column, 0.5 * task.target, size, most)
-        found.append(x)
-        total += count
-    return Outcome(assembled(found, b), details={"iterations": total})
+    most = 4.0 * _count(task).high
+    return by_columns(A, b, task, most, lambda product: _preconditioner(product, task), _solve_one)
 
 
 def _preconditioner(product: Product, task: Task) -> Any:
