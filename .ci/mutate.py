@@ -33,6 +33,8 @@ MODULES = {
     ],
     "planner/certify/low_rank.py": ["test_certificates_low_rank.py"],
     "planner/certify/products.py": ["test_certificates_products.py", "test_certificates_linear_system.py"],
+    "planner/certify/sparse_linear_system.py": ["test_sparse_linear_system.py", "test_sparse_faults.py"],
+    "planner/certify/eigenpairs.py": ["test_eigenpairs.py"],
     "planner/candidates.py": ["test_candidates.py", "test_execution.py", "test_planning.py"],
     "planner/planning.py": ["test_planning.py", "test_execution.py", "test_rare_paths.py", "test_api_errors.py"],
     "planner/attempts.py": ["test_attempts.py", "test_execution.py", "test_faults.py"],

@@ -60,7 +60,7 @@ class Price:
     ----------
     seconds, joules : Interval
     calls : tuple of (KernelCall, float)
-        Each kernel call with the seconds that all its repeats take.
+        Each kernel call with the seconds that all its repeats take; what synchronizations take is in `seconds` alone.
     pool : Pool
         Whose threads are awake afterwards.
     """
@@ -111,6 +111,8 @@ def price(
         high += each * factor
         joules += count * energy_of
         shares.append((call, each))
+    waits = work.reductions * profile.reduction_seconds
+    seconds, low, high = seconds + waits, low + waits, high + waits
     if work.spread > 1.0 and low > 0.0:  # of two causes that have nothing to do with each other
         wider = math.log(work.spread)
         low = seconds / math.exp(math.hypot(math.log(seconds / low), wider))

@@ -70,8 +70,8 @@ def solve(
     Parameters
     ----------
     problem : Problem
-        LinearSystem of dense arrays, sparse matrices or operators; LeastSquares or LowRank of dense arrays (the other
-        kinds can be stated, not yet solved).
+        LinearSystem, Eigenpairs or MatrixFunction of dense arrays, sparse matrices or operators; LeastSquares or
+        LowRank of dense arrays (the other kinds can be stated, not yet solved).
     budget : Budget, optional
         Accuracy and limits; without one, what LAPACK would give in the least time.
     rng : None, int or numpy.random.Generator

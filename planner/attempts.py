@@ -34,6 +34,8 @@ _FAR_FROM_LAPACK = 100.0
 _FIRST = 0.9
 # By-products of an answer that was not good enough from which the next candidate may go on (a range: by power steps).
 _CONTINUED = ("range", "factor")
+# By-products of probes that certificates may use.
+_FOR_CERTIFICATES = ("sketch", "elimination_order")
 # A certificate is computed in spite of the hour where it takes so little [s], or adds so little to what has passed.
 _SHORT, _WORTH_WAITING = 1.0, 0.25
 _SLOWER = 10.0  # a run that took longer than this times its forecast met a cold start, not a slow machine
@@ -149,7 +151,7 @@ def _certified(
         target=accuracy,
         reuse={
             **outcome.by_products,
-            **{k: v for k, v in prepared.by_products.items() if k == "sketch"},
+            **{k: v for k, v in prepared.by_products.items() if k in _FOR_CERTIFICATES},
             "sketch_used": entry.algorithm.randomized,
             "again": lambda B: _again(prepared, entry, outcome, B),
         },
@@ -185,6 +187,8 @@ def _check_shapes(value: Any, prepared: Prepared) -> None:
     task, b = prepared.task, prepared.b
     if b is not None:
         found, expected = [tuple(value.shape)], [(task.n, *b.shape[1:])]
+    elif task.kind == "matrix_function":
+        found, expected = [tuple(value.shape)], [(task.n, task.n)]
     elif task.kind == "eigenpairs":
         found, expected = [tuple(part.shape) for part in value], [(task.rank,), (task.n, task.rank)]
     else:
@@ -273,6 +277,9 @@ class Attempts:
             self._keep(breakdown.by_products)
             if breakdown.condition is not None:
                 self._learn_condition(breakdown.condition)
+            if breakdown.structure is not None and breakdown.structure != self.prepared.task.structure:
+                self.learned = True
+                self.prepared.task = replace(self.prepared.task, structure=breakdown.structure)
             return False
         except MemoryError as error:
             self.out_of_memory = True

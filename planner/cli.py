@@ -16,12 +16,13 @@ from ..profiles.errors import AutonlaError, InvalidProblem
 from .api import RIGORS
 from .budget import Budget
 from .candidates import show_bytes, show_seconds
-from .files import SUFFIXES, check_output, read_operands, write_value
+from .files import SUFFIXES, check_output, densified, is_sparse, read_operands, write_value
 from .plans import Candidate
-from .problems import LeastSquares, LinearSystem, LowRank, Problem
+from .problems import WHICH, Eigenpairs, LeastSquares, LinearSystem, LowRank, Problem
 from .terminal import console, disabled, measure, profile_table, show_energy
 
-KINDS = ("linear_system", "least_squares", "low_rank")
+KINDS = ("linear_system", "least_squares", "low_rank", "eigenpairs")
+_TAKE_SPARSE = ("linear_system", "eigenpairs")
 _NEAREST = 4  # points of the frontier that are shown where nothing fits
 
 app = typer.Typer(
@@ -98,7 +99,17 @@ Rank = Annotated[
 ]
 Ridge = Annotated[float | None, typer.Option(help="least_squares: weight of the squared norm of x.")]
 Center = Annotated[bool, typer.Option("--center", help="low_rank: subtract the column means (principal components).")]
-Assume = Annotated[str | None, typer.Option(help="linear_system: what you know of A: spd, symmetric, triangular, ...")]
+Count = Annotated[int | None, typer.Option("--count", metavar="K", help="eigenpairs: how many of them.")]
+Which = Annotated[
+    str | None,
+    typer.Option(
+        help=f"eigenpairs: {' | '.join(WHICH)}, largest or smallest, algebraically or in magnitude; default LA."
+    ),
+]
+Assume = Annotated[
+    str | None,
+    typer.Option(help="linear_system, eigenpairs: what you know of A: spd, symmetric, triangular, ..."),
+]
 Dense = Annotated[bool, typer.Option("--dense", help="Make a sparse A dense, however large.")]
 Accuracy = Annotated[float | None, typer.Option(help="Relative error allowed, such as 1e-8.")]
 Latency = Annotated[str | None, typer.Option(help='Time limit, such as "500 ms" or "2 s".')]
@@ -110,34 +121,47 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.
 
 def _problem(
     file: str, rhs: str | None, kind: str | None, rank: int | None, ridge: float | None, center: bool,
-    assume: str | None, dense: bool, say: Callable[[str], None],
+    count: int | None, which: str | None, assume: str | None, dense: bool, say: Callable[[str], None],
 ) -> Problem:  # fmt: skip
     """The problem that the options state; what had to be guessed is said."""
     if kind is not None and kind not in KINDS:
         raise InvalidProblem(f"--kind {kind}: not one of {', '.join(KINDS)}", argument="kind", found=kind)
-    operands = read_operands(file, rhs, dense=dense)
+    operands = read_operands(file, rhs)
     for note in operands.notes:
         say(note)
     A, b = operands.A, operands.b
     m, n = A.shape
     if kind is None:
-        if rank is not None or center or (b is None and ridge is None and assume is None):
+        if count is not None or which is not None:
+            kind = "eigenpairs"
+        elif rank is not None or center or (b is None and ridge is None and assume is None):
             kind = "low_rank"
             if rank is None and not center:
                 raise InvalidProblem(
                     f"{file}: a {m}x{n} matrix without a right-hand side; give one with --rhs FILE, or ask for a"
-                    " low-rank approximation with --kind low_rank or --rank K",
+                    " low-rank approximation with --kind low_rank or --rank K, or for eigenpairs with --count K",
                     argument="--rhs",
                 )
         else:
             kind = "linear_system" if m == n and not ridge else "least_squares"
         say(f"stated as {kind} ({m}x{n}); --kind says otherwise")
     for option, value, belongs in (
-        ("--rank", rank, "low_rank"), ("--center", center or None, "low_rank"),
-        ("--ridge", ridge, "least_squares"), ("--assume", assume, "linear_system"),
+        ("--rank", rank, ("low_rank",)), ("--center", center or None, ("low_rank",)),
+        ("--ridge", ridge, ("least_squares",)), ("--assume", assume, ("linear_system", "eigenpairs")),
+        ("--count", count, ("eigenpairs",)), ("--which", which, ("eigenpairs",)),
+        ("--rhs", rhs if kind == "eigenpairs" else None, ("linear_system", "least_squares")),
     ):  # fmt: skip
-        if value is not None and kind != belongs:
-            raise InvalidProblem(f"{option} belongs to --kind {belongs}, this is a {kind}", argument=option)
+        if value is not None and kind not in belongs:
+            raise InvalidProblem(
+                f"{option} belongs to --kind {' or '.join(belongs)}, this is --kind {kind}", argument=option
+            )
+    if is_sparse(A) and (dense or kind not in _TAKE_SPARSE):
+        A, note = densified(A, file, dense)
+        say(note)
+    if kind == "eigenpairs":
+        if count is None:
+            raise InvalidProblem(f"{file}: how many eigenpairs of the {m}x{n} matrix? --count K", argument="--count")
+        return Eigenpairs(A, count, which=which or "LA", assume=assume)
     if kind == "low_rank":
         return LowRank(A, rank=rank, center=center)
     if b is None:
@@ -160,14 +184,15 @@ def _notes(quiet: bool) -> Callable[[str], None]:
 @_one_line_errors
 def plan_command(
     file: File, rhs: Rhs = None, kind: Kind = None, rank: Rank = None, ridge: Ridge = None, center: Center = False,
-    assume: Assume = None, dense: Dense = False, accuracy: Accuracy = None, latency: Latency = None,
-    memory: Memory = None, energy: Energy = None, seed: Seed = None, as_json: Json = False,
+    count: Count = None, which: Which = None, assume: Assume = None, dense: Dense = False,
+    accuracy: Accuracy = None, latency: Latency = None, memory: Memory = None, energy: Energy = None,
+    seed: Seed = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Say what would be run for a problem, and why; runs nothing but probes."""
     from . import plan
 
     budget = Budget(accuracy=accuracy, latency=latency, memory=memory, energy=energy)
-    problem = _problem(file, rhs, kind, rank, ridge, center, assume, dense, _notes(as_json))
+    problem = _problem(file, rhs, kind, rank, ridge, center, count, which, assume, dense, _notes(as_json))
     found = plan(problem, budget, rng=seed)
     typer.echo(found.to_json() if as_json else found.explain())
 
@@ -176,8 +201,9 @@ def plan_command(
 @_one_line_errors
 def solve_command(
     file: File, rhs: Rhs = None, kind: Kind = None, rank: Rank = None, ridge: Ridge = None, center: Center = False,
-    assume: Assume = None, dense: Dense = False, accuracy: Accuracy = None, latency: Latency = None,
-    memory: Memory = None, energy: Energy = None, seed: Seed = None,
+    count: Count = None, which: Which = None, assume: Assume = None, dense: Dense = False,
+    accuracy: Accuracy = None, latency: Latency = None, memory: Memory = None, energy: Energy = None,
+    seed: Seed = None,
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the solution: .npy or .npz.")] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say what was found, chosen and rejected, and why.")
@@ -188,7 +214,7 @@ def solve_command(
     from . import solve
 
     budget = Budget(accuracy=accuracy, latency=latency, memory=memory, energy=energy)
-    problem = _problem(file, rhs, kind, rank, ridge, center, assume, dense, _notes(as_json))
+    problem = _problem(file, rhs, kind, rank, ridge, center, count, which, assume, dense, _notes(as_json))
     target = None if output is None else check_output(output, problem.kind)
     solution = solve(problem, budget, rng=seed)
     if target is not None:
@@ -297,8 +323,11 @@ def demo_command(
 @app.command("bench")
 @_one_line_errors
 def bench_command(
-    daily: Annotated[bool, typer.Option("--daily", help="The subset that takes about two minutes.")] = False,
+    daily: Annotated[bool, typer.Option("--daily", help="The subset that takes about three minutes.")] = False,
     only: Annotated[str, typer.Option(metavar="TEXT", help="Instances with this in their name.")] = "",
+    kind: Annotated[
+        str, typer.Option(help="Instances of this kind: linear_system, sparse_linear_system, eigenpairs, ...")
+    ] = "",
     rounds: Annotated[int, typer.Option(min=1, help="How often everything is timed; medians are taken.")] = 3,
     race: Annotated[bool, typer.Option(help="Time every feasible candidate too, which regret needs.")] = True,
     ablate: Annotated[
@@ -332,7 +361,7 @@ def bench_command(
     if profiles and stability is None:
         raise typer.BadParameter("belongs to --stability N", param_hint="--profile")
     if small is not None:
-        if daily or only or ablate or stability is not None or source is not None or output or pictures:
+        if daily or only or kind or ablate or stability is not None or source is not None or output or pictures:
             raise typer.BadParameter("stands alone: leave out the other options", param_hint="--small")
         with records.switched_off():
             report = run_small(out, small)
@@ -344,16 +373,18 @@ def bench_command(
             raise typer.BadParameter(
                 "measures nothing: leave out --daily, --ablations, --stability", param_hint="--from"
             )
-        rows = [row for row in read(source) if only in row.name]
+        rows = [row for row in read(source) if only in row.name and kind in ("", row.family)]
         if not rows:
-            raise typer.BadParameter(f"{source} has no instance with {only!r} in its name", param_hint="--only")
+            which = f" of kind {kind}" if kind else ""
+            raise typer.BadParameter(f"{source} has no instance{which} with {only!r} in its name", param_hint="--only")
         print_report(out, rows, output=output, pictures=pictures)
     elif stability is not None:
         if ablate or pictures is not None:
             raise typer.BadParameter("solves nothing: leave out --ablations, --pictures", param_hint="--stability")
-        run_stability(out, stability, profiles or (), daily=daily, only=only, output=output)
+        run_stability(out, stability, profiles or (), daily=daily, only=only, kind=kind, output=output)
     else:
         with records.switched_off():  # it neither learns from earlier runs nor teaches later ones
             run_suite(
-                out, daily=daily, only=only, rounds=rounds, race=race, ablate=ablate, output=output, pictures=pictures
-            )
+                out, daily=daily, only=only, kind=kind, rounds=rounds, race=race, ablate=ablate, output=output,
+                pictures=pictures,
+            )  # fmt: skip

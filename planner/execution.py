@@ -22,7 +22,14 @@ from ..primitives.work import Work
 from ..profiles import HardwareProfile
 from ..profiles.errors import BudgetExceeded, CertificationFailed, InvalidProblem, PlanError
 from .attempts import Attempts, library_errors
-from .candidates import Entry, Limits, enumerate_entries, only_accuracy_speaks_against, show_seconds
+from .candidates import (
+    Entry,
+    Limits,
+    enumerate_entries,
+    forecast_seconds,
+    only_accuracy_speaks_against,
+    show_seconds,
+)
 from .kinds import Kind, kind_for, kind_of
 from .learning import remember
 from .operand import dtype_name
@@ -31,6 +38,7 @@ from .prepare import Prepared, check, prepare, scaling_note
 from .problems import Problem
 from .solution import Record, Solution
 
+_SMALL_PART = 0.05  # of the time of a surer candidate
 _SMALLEST_NORMAL = {"float64": 2.0**-1022, "float32": 2.0**-126}
 
 
@@ -74,7 +82,7 @@ def finish(kind: Kind, value: Any, task: Task, exponents: tuple[int, int]) -> An
     if not any(exponents):
         return scaled
     with np.errstate(over="ignore", under="ignore"):
-        value = kind.unscale(scaled, *exponents)
+        value = kind.scaled_back(scaled, task, *exponents)
     if factors:
         value = kind.named(*value)
     if not _can_be_written(kind.sizes(value), kind.sizes(scaled), task.dtype):
@@ -115,14 +123,18 @@ def _order_after(entries: Sequence[Entry]) -> list[Entry]:
 def _next(run: Attempts, left: Sequence[Entry]) -> Entry | None:
     """The first that may follow; what was thought as likely to fail as what has failed comes after what was not.
 
-    Forecasts of error rest on the same guess at the data, which the failure speaks against. Where memory ran out, those
-    that need less of it come first.
+    Forecasts of error rest on the same guess at the data, which the failure speaks against; what takes a small part of
+    the time of the surer one is tried all the same. Where memory ran out, those that need less of it come first.
     """
     least = min((e.candidate.failure for e in run.failed), default=1.0)
     able = [e for e in left if run.may_follow(e)]
     if run.out_of_memory:
         able = [e for e in able if e.candidate.forecast and e.candidate.forecast.bytes.median < run.too_large] or able
-    return next((e for e in able if e.candidate.failure < least), able[0] if able else None)
+    sure = next((e for e in able if e.candidate.failure < least), None)
+    if sure is None:
+        return able[0] if able else None
+    limit = _SMALL_PART * forecast_seconds(sure.candidate)
+    return next((e for e in able if e.candidate.feasible and forecast_seconds(e.candidate) <= limit), sure)
 
 
 def _escalate(run: Attempts, entries: Sequence[Entry], plan: Plan, profile: HardwareProfile) -> bool:
@@ -417,11 +429,12 @@ def _bind(plan: Plan, problem: Problem) -> Prepared:
         fresh = replace(fresh, structure=task.structure, bandwidth=task.bandwidth)
     prepared = prepare(problem, fresh)
     # The norms are the new problem's own; what else the probes found is taken to hold, and the certificate decides.
-    prepared.evidence = replace(plan.evidence, norm_fro=prepared.evidence.norm_fro, norm_2=None)
+    known = plan.evidence.without_by_products()
+    prepared.evidence = replace(known, norm_fro=prepared.evidence.norm_fro, norm_2=None)
     return prepared
 
 
 def _shape(task: Task) -> tuple[Any, ...]:
     """What a plan is bound to; the ridge and the memory order may change."""
     where = task.library, task.access, task.device
-    return task.m, task.n, task.nrhs, task.dtype, where, task.rank, task.center, task.which
+    return task.m, task.n, task.nrhs, task.dtype, where, task.rank, task.center, task.which, task.function

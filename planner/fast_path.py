@@ -14,6 +14,8 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
+import numpy as np
+
 from ..cost_models.price import Pool, Unpriced, price
 from ..primitives.algorithm import Algorithm, Breakdown
 from ..primitives.evidence import Evidence, Finding
@@ -62,13 +64,14 @@ def solve_at_once(kind: Kind, problem: Problem, budget: Budget, seed: int) -> So
             options = _on_the_fastest_library(algorithm, options, replace(task, seed=0), profile, Pool(awake))
         try:
             with library_errors():
-                worth_trying, run.prepared.evidence = kind.glance(
-                    run.prepared.A, task, run.prepared.evidence, algorithm, options
+                worth_trying, run.prepared.evidence, by_products = kind.glance(
+                    run.prepared.A, run.prepared.b, task, run.prepared.evidence, algorithm, options
                 )
         except (Breakdown, MemoryError):
             continue
         if not worth_trying:
             continue
+        run.prepared.by_products |= by_products
         candidate = Candidate(algorithm.label(options), algorithm.name, algorithm.title, None, True, "")
         if run.attempt(Entry(candidate, algorithm, options)):
             return unmetered(run, lambda: _plan_afterwards(run, problem))
@@ -151,6 +154,8 @@ def solve_empty(problem: Problem, budget: Budget) -> Solution:
             value = LowRankFactors(
                 A.reshape(m, 0), A.reshape(-1)[:0], A.T[:0, :].reshape(0, n) if n else A.reshape(0, 0)
             )
+    elif b is None:  # a function of a matrix of order zero
+        value = _zeros_like(A, (0, 0)) if problem.dense else np.zeros((0, 0), dtype=dtype)
     else:
         columns = tuple(b.shape[1:])
         value = _zeros_like(b, (n, *columns))

@@ -1,8 +1,8 @@
 """Arrays from files and to files, for the command line.
 
-Read: Matrix Market (``.mtx``, ``.mtx.gz``; sparse stays sparse), ``.npy``, ``.npz`` (plain, or written by
-`scipy.sparse.save_npz`) and ``.safetensors``. Written: ``.npy`` and ``.npz``. One array of a file with several is
-named after a colon, ``FILE.npz:A``. Nothing in a file is ever executed: pickled objects are refused.
+Read: Matrix Market (``.mtx``, ``.mtx.gz``), ``.npy``, ``.npz`` (plain, or written by `scipy.sparse.save_npz`) and
+``.safetensors``; what is sparse stays sparse. Written: ``.npy`` and ``.npz``. One array of a file with several is named
+after a colon, ``FILE.npz:A``. Nothing in a file is ever executed: pickled objects are refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..profiles.errors import InvalidProblem
 from .operand import check_sparse
 
 SUFFIXES = (".mtx", ".mtx.gz", ".npy", ".npz", ".safetensors")
-SMALL_BYTES = 256 * 10**6  # a sparse matrix that is smaller than this when dense is made dense unasked
+SMALL_BYTES = 256 * 10**6  # a sparse matrix that is smaller than this when dense is made dense where it has to be
 _SEVERAL = (".npz", ".safetensors")
 _RHS_ENDINGS = ("_b", "_rhs1")  # the SuiteSparse collection's, the Matrix Market's
 _HEADER_LIMIT = 16 * 2**20
@@ -51,8 +51,8 @@ class Operands:
     notes: tuple[str, ...]
 
 
-def read_operands(matrix: str | Path, rhs: str | Path | None = None, *, dense: bool = False) -> Operands:
-    """The matrix of a file, and a right-hand side where one is named or found.
+def read_operands(matrix: str | Path, rhs: str | Path | None = None) -> Operands:
+    """The matrix of a file, sparse where it is, and a right-hand side where one is named or found.
 
     Without `rhs`, an array ``b``, ``rhs``, ``A_b`` or ``A_rhs1`` beside the matrix ``A`` in the same file is taken,
     else a file ``STEM_b`` or ``STEM_rhs1`` beside ``STEM.mtx``.
@@ -61,8 +61,6 @@ def read_operands(matrix: str | Path, rhs: str | Path | None = None, *, dense: b
     ----------
     matrix, rhs : str or path
         Files, with ``:NAME`` after the ones that hold several arrays.
-    dense : bool
-        Make a sparse matrix dense however large, as long as it fits in main memory.
 
     Raises
     ------
@@ -84,9 +82,6 @@ def read_operands(matrix: str | Path, rhs: str | Path | None = None, *, dense: b
         notes += [note] if note else []
     if b is not None:
         b = _column(b, rhs or path)
-    if _is_sparse(A):
-        A, note = _densified(A, path, dense)
-        notes.append(note)
     return Operands(A, b, tuple(notes))
 
 
@@ -100,9 +95,9 @@ def read_array(file: str | Path) -> Any:
 def check_output(file: str | Path, kind: str) -> Path:
     """The path, if a solution of `kind` can be written there; asked before anything is computed."""
     path = Path(file).expanduser()
-    allowed = (".npz",) if kind == "low_rank" else (".npy", ".npz")
+    what = {"low_rank": "a factorization", "eigenpairs": "a set of eigenpairs"}.get(kind, "a solution")
+    allowed = (".npz",) if kind in ("low_rank", "eigenpairs") else (".npy", ".npz")
     if path.suffix not in allowed:
-        what = "a factorization" if kind == "low_rank" else "a solution"
         raise InvalidProblem(f"{path}: {what} is written to {' or '.join(allowed)} files", argument="--output")
     if not path.absolute().parent.is_dir():
         raise InvalidProblem(f"{path}: there is no folder {path.absolute().parent}", argument="--output")
@@ -190,14 +185,15 @@ def _column(b: Any, file: str | Path) -> np.ndarray:
             f"{file}: a right-hand side must be a vector or a matrix, found shape {_shape(b)}",
             argument="--rhs",
         )
-    b = b.toarray() if _is_sparse(b) else b
+    b = b.toarray() if is_sparse(b) else b
     return b[:, 0] if b.ndim == 2 and b.shape[1] == 1 else b
 
 
 # --- sparse and dense
 
 
-def _is_sparse(A: Any) -> bool:
+def is_sparse(A: Any) -> bool:
+    """Whether a matrix that was read is sparse."""
     return hasattr(A, "tocsr")
 
 
@@ -205,23 +201,37 @@ def _shape(A: Any) -> str:
     return "x".join(map(str, A.shape)) or "() (a scalar)"
 
 
-def _densified(A: Any, path: Path, force: bool) -> tuple[np.ndarray, str]:
+def densified(A: Any, file: str | Path, force: bool) -> tuple[np.ndarray, str]:
+    """A sparse matrix as a dense array, and a sentence that says so.
+
+    Parameters
+    ----------
+    file : str or path
+        Where it is from.
+    force : bool
+        Make it dense however large, as long as it fits in main memory.
+
+    Raises
+    ------
+    InvalidProblem
+        If it would be too large.
+    """
     import psutil
 
     needed = math.prod(A.shape) * 8
     which = f"sparse, {_shape(A)} with {A.nnz} nonzeros"
     if needed > SMALL_BYTES and not force:
         raise InvalidProblem(
-            f"{path}: {which}, and only dense matrices are solved so far: dense it takes {needed / 1e9:.3g} GB;"
+            f"{file}: {which}, and only dense matrices can be taken here: dense it takes {needed / 1e9:.3g} GB;"
             " --dense makes it dense",
             argument="FILE",
         )
     if needed > psutil.virtual_memory().total:
         raise InvalidProblem(
-            f"{path}: {which}; dense it takes {needed / 1e9:.3g} GB, more than this machine's memory",
+            f"{file}: {which}; dense it takes {needed / 1e9:.3g} GB, more than this machine's memory",
             argument="FILE",
         )
-    return A.toarray(), f"{path.name} is {which}; made dense ({max(0.1, needed / 1e6):.1f} MB)"
+    return A.toarray(), f"{Path(file).name} is {which}; made dense ({max(0.1, needed / 1e6):.1f} MB)"
 
 
 # --- one reader per type of file: a mapping of names to arrays
@@ -336,7 +346,7 @@ def _read_mtx(path: Path) -> Mapping[str, Any]:
             return {path.name[: -len(_suffix(path))]: np.zeros((rows, columns))}
         file.seek(0)
         A = scipy.io.mmread(_Text(file))
-        return {path.name[: -len(_suffix(path))]: scipy.sparse.csr_array(A) if _is_sparse(A) else A}
+        return {path.name[: -len(_suffix(path))]: scipy.sparse.csr_array(A) if is_sparse(A) else A}
 
 
 def _read_safetensors(path: Path) -> Mapping[str, Any]:

@@ -86,7 +86,9 @@ class EvidenceDocument(_Strict):
     small_fraction: Number | None
     effective_rank: Number | None = None
     ritz: list[tuple[Finite, Finite, NonNegative]] = []
-    pattern: Finite | None = None
+    cg_steps: Count = 0
+    cg_converged: bool = False
+    diagonal_pivots: bool | None = None
     product_entries: Finite | None = None
     fill: IntervalDocument | None = None
     fill_flops: IntervalDocument | None = None
@@ -117,6 +119,7 @@ class TaskDocument(_Strict):
     access: str = "dense"
     nnz: Count = 0
     which: str = ""
+    function: str = ""
 
 
 Ends = Annotated[list[NonNegative | None], Field(min_length=3, max_length=3)]

@@ -291,7 +291,7 @@ def all_candidates(
     _probe(kind, prepared, budget, profile, "exhaustive", 0.0)
     target = budget.accuracy or kind.lapack_target(prepared.task, prepared.evidence)
     prepared.task = replace(prepared.task, target=target)
-    prepared.by_products = {}
+    prepared.by_products, prepared.evidence = {}, prepared.evidence.without_by_products()
     limits = Limits.of(budget, target, 0.0, prepared.held_bytes)
     return prepared, enumerate_entries(kind, prepared.task, prepared.evidence, profile, limits)
 
@@ -432,6 +432,8 @@ def _saved(
         return -math.inf
     ready = frozenset(prepared.by_products)
     now, gain = _best(entries), 0.0
+    if now is not None and cost >= max(now.candidate.cost, forecast_seconds(now.candidate)):  # no more can be saved
+        return -math.inf
     # Forecasts of the same algorithm through other libraries move together: the fastest stands for them.
     fastest = None if now is None or limits.limited else _fastest(entries)
     for chance, known in step.outcomes(task, _regardless_of_scale(evidence)):
@@ -444,7 +446,7 @@ def _saved(
         if _goes_wrong(now, kind, task, known, ready):  # its time is lost, no more often than it is taken to fail
             gain += min(chance, now.candidate.failure) * forecast_seconds(now.candidate)
         elif then is not None:
-            gain += chance * max(0.0, _cost_of(now, found) - then.candidate.cost)
+            gain += chance * max(0.0, _cost_of(now, found, kind) - then.candidate.cost)
     return gain - cost
 
 
@@ -464,12 +466,15 @@ def _goes_wrong(choice: Entry, kind: Kind, task: Task, evidence: Evidence, ready
     return chance_of_failure(breaks, error, task.target) > HOPELESS
 
 
-def _cost_of(choice: Entry, entries: list[Entry]) -> float:
+def _cost_of(choice: Entry, entries: list[Entry], kind: Kind) -> float:
     """Expected seconds of a choice made without knowing what `entries` know.
 
-    It pays neither for what the probe holds nor for the threads that the probe leaves awake: no more than it did.
+    It pays neither for what the probe holds nor for the threads that the probe leaves awake: no more than it did, but
+    where its iterations are what the probe tells.
     """
-    same = (e.candidate for e in entries if e.candidate.label == choice.candidate.label)
+    same = [e.candidate for e in entries if e.candidate.label == choice.candidate.label]
+    if kind.probes_count_iterations and same and same[0].feasible:
+        return same[0].cost
     return min(c.cost for c in (*same, choice.candidate) if c.feasible)
 
 
@@ -576,15 +581,16 @@ def _race(
     if len(field) < 2:
         return entries, ["no race: no other candidate was forecast to come close"]
     A, b, task = kind.slice_problem(prepared.A, prepared.b, prepared.task)
+    evidence = prepared.evidence.without_by_products()
     corrections = {}
     for entry in field:
-        forecast = price(entry.algorithm.work(task, prepared.evidence, entry.options), profile).seconds.median
+        forecast = price(entry.algorithm.work(task, evidence, entry.options), profile).seconds.median
         times = []
         for _ in range(2):  # the first one warms up
             started = time.perf_counter()
             try:
                 with library_errors(), np.errstate(all="ignore"):
-                    entry.algorithm.solve(A, b, task, entry.options, prepared.evidence, {})
+                    entry.algorithm.solve(A, b, task, entry.options, evidence, {})
             except (Breakdown, MemoryError):
                 break
             times.append(time.perf_counter() - started)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..cost_models.forecast import Forecast
@@ -148,7 +148,7 @@ class Plan:
 
         document = {
             "schema_version": SCHEMA_VERSION,
-            "task": asdict(self.task),
+            "task": {name: value for name, value in asdict(replace(self.task, call=None)).items() if name != "call"},
             "budget": self.budget.to_dict(),
             "metric": self.metric,
             "target": self.target,
@@ -224,7 +224,9 @@ def evidence_from(value: dict[str, Any]) -> Evidence:
         **{name: value[name] for name in plain},
         effective_rank=value.get("effective_rank"),
         ritz=tuple((float(a), float(b), float(c)) for a, b, c in value.get("ritz", ())),
-        pattern=value.get("pattern"),
+        cg_steps=value.get("cg_steps", 0),
+        cg_converged=value.get("cg_converged", False),
+        diagonal_pivots=value.get("diagonal_pivots"),
         product_entries=value.get("product_entries"),
         fill=interval_from(value.get("fill")),
         fill_flops=interval_from(value.get("fill_flops")),

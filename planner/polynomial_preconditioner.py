@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
@@ -29,6 +29,7 @@ KINDS = ("auto", "autospec", "chebyshev", "ritz_lsq", "gmres_roots", "neumann")
 # Conjugate gradients find the few eigenvalues below by themselves, and the others are served better.
 _LIFTED = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 40.0)
 _BELOW = (1, 2, 3, 4, 6, 9, 13)
+_DEGREES = (1, 2, 3, 5, 7, 11, 15, 19, 23)
 _EXPONENTS = (-0.25, 0.0, 0.25, 0.5)  # of 1/x in the weights of least squares at Ritz values
 # "auto" picks the least of many forecasts, which flatters the one picked: the trained engine, which is one, gives way
 # only to a forecast that is lower by this factor, or where it says that it may lose more than _DOUBT.
@@ -69,12 +70,14 @@ class PolynomialPreconditioner(PolynomialOperator):
 
 
 def polynomial_preconditioner(
-    A: Any, kind: str = "auto", *, degree: int = 11, probe: int = 50, rng: Any = None, tolerance: float = 1e-10
-) -> PolynomialPreconditioner:
+    A: Any, kind: str = "auto", *, degree: int | Literal["auto"] = 11, probe: int = 50, rng: Any = None,
+    tolerance: float = 1e-10, synchronization: float = 0.0,
+) -> PolynomialPreconditioner:  # fmt: skip
     """A polynomial of A near its inverse, chosen from a probe of its spectrum, to be given to conjugate gradients.
 
-    It pays where an iteration costs more than its products with A: in communication, or in an outer preconditioner. On
-    one processor the products of all iterations together are hardly fewer than without it.
+    It pays where an iteration costs more than its products with A: in communication (say how much by
+    `synchronization`), or in an outer preconditioner. On one processor the products of all iterations together are
+    hardly fewer than without it.
 
     Parameters
     ----------
@@ -84,14 +87,18 @@ def polynomial_preconditioner(
         How the coefficients are chosen, see `autonla.primitives.polynomials`. "autospec": by a trained network
         (`autonla.primitives.autospec`, docs/autospec.md). "auto" forecasts the iterations of many from the Ritz values,
         and takes the network's unless another needs clearly fewer.
-    degree : int, default 11
-        Products with A in one application.
+    degree : int or "auto", default 11
+        Products with A in one application. "auto": of 1, 2, 3, 5, 7, 11, 15, 19 and 23, below `probe`, that for which
+        the forecast iterations times (degree + 1 + `synchronization`) are least.
     probe : int, default 50
         Lanczos steps that the spectrum is seen by: products with A, once. More than `degree`.
     rng : None, int or numpy.random.Generator
         Seed of the start of the probe.
     tolerance : float, default 1e-10
         Relative residual that iterations are forecast for.
+    synchronization : float, default 0.0
+        What the inner products of one iteration take where the system is solved, in products with A: with vectors that
+        are spread over many processes more than one, often.
 
     Returns
     -------
@@ -123,15 +130,36 @@ def polynomial_preconditioner(
     n = operator.shape[0]
     if kind not in KINDS:
         raise InvalidProblem(f"kind = {kind!r} is not one of {', '.join(KINDS)}", argument="kind", found=repr(kind))
-    check_counts(degree, probe, n)
+    check_counts(1 if isinstance(degree, str) and degree == "auto" else degree, probe, n)
     if not 0.0 < tolerance < 1.0:
         raise InvalidProblem(f"tolerance = {tolerance!r} must be in (0, 1)", argument="tolerance")
+    if not 0.0 <= synchronization < math.inf:
+        raise InvalidProblem(
+            f"synchronization = {synchronization!r} must be a number of products, 0 or more", argument="synchronization"
+        )
     seen = probed(operator, probe, rng)
+    degrees = [d for d in _DEGREES if d < probe] if isinstance(degree, str) else [int(degree)]
+    made = [_of_degree(operator, kind, d, seen, tolerance) for d in degrees]
+    named = [M for M in made if kind in ("auto", M.kind)] or made
+    best = min(named, key=lambda M: M.iterations * (M.degree + 1.0 + synchronization))
+    if kind not in ("auto", best.kind):
+        warnings.warn(
+            f"there is no {kind} polynomial of degree {degree} that is positive on the spectrum as the probe shows it:"
+            " Chebyshev's is used",
+            AutonlaWarning,
+            stacklevel=2,
+        )
+    return best
+
+
+def _of_degree(
+    operator: LinearOperator, kind: str, degree: int, seen: ritz.RitzValues, tolerance: float
+) -> PolynomialPreconditioner:
     low, high = float(seen.values[0]), seen.high
     if high < _NARROW * low:  # a polynomial of an interval so narrow could not be evaluated outside of it
         low, high = low / _NARROW, high * _NARROW
-    learned = autospec.engine()(seen.values, seen.residuals, seen.weights, int(degree))
-    choices = _choices(kind, seen, low, high, int(degree), learned)
+    learned = autospec.engine()(seen.values, seen.residuals, seen.weights, degree)
+    choices = _choices(kind, seen, low, high, degree, learned)
     eigenvalues = forecast.spectrum(seen.values, seen.weights)
     safe = [_positive(p, low, high) for _, _, p in choices]
     multipliers = np.array([p(eigenvalues) for _, _, p in choices]).reshape(len(choices), len(eigenvalues)).T
@@ -148,13 +176,7 @@ def polynomial_preconditioner(
     )
     able = [i for i, fine in enumerate(safe) if fine]
     if not able:
-        warnings.warn(
-            f"there is no {kind} polynomial of degree {degree} that is positive on [{low:.3g}, {high:.3g}]:"
-            " Chebyshev's is used",
-            AutonlaWarning,
-            stacklevel=2,
-        )
-        p = chebyshev(low, _top(high), int(degree))
+        p = chebyshev(low, _top(high), degree)
         return made("chebyshev", p, forecast.cg_iterations(eigenvalues, p(eigenvalues)[:, None], tolerance)[0])
 
     def rank(i: int) -> tuple[float, int]:

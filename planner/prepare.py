@@ -175,7 +175,7 @@ def nbytes(value: Any) -> float:
     if hasattr(value, "indptr"):
         return float(sparse_bytes(value))
     if isinstance(value, (tuple, list)):
-        return sum(map(nbytes, value))
+        return 0.0 if value and isinstance(value[0], float) else sum(map(nbytes, value))
     return sum(nbytes(getattr(value, f.name)) for f in fields(value)) if is_dataclass(value) else 0.0
 
 

@@ -349,22 +349,34 @@ class Product(Problem):
 
 
 class MatrixFunction(Problem):
-    """f(A), or f(A) applied to vectors.
+    """f(A) of a symmetric A, or f(A) applied to vectors.
+
+    With B what f(A) is applied to, or the identity, and Y the answer, the error is the residual of the equation that
+    defines Y: ||A^(1/p) Y - B|| / ||B|| for "inv" (p = 1), "inv_sqrt" (p = 2) and ("inv_root", p); ||Y - f(A) B|| /
+    ||B|| for "log"; ||Y - f(A) B|| / ||f(A) B|| for all others. Frobenius norms.
 
     Parameters
     ----------
-    A : (n, n) array ((m, n) for "polar")
+    A : (n, n) array, sparse array or LinearOperator ((m, n) for "polar")
+        Symmetric, to rounding; positive definite for "inv_sqrt", "log" and roots, semidefinite for "sqrt".
     f : str, ("inv_root", p) or callable
-        "inv", "sqrt", "inv_sqrt", "polar", "sign", "exp", "log".
+        "inv", "sqrt", "inv_sqrt", "sign", "exp", "log"; ("inv_root", p) is A^(-1/p). A callable takes eigenvalues (k,)
+        to values (k,). "polar", and matrices that are not symmetric, can be stated, and nothing solves them yet.
     apply_to : (n,) or (n, r) array, optional
-        Compute f(A) apply_to instead of f(A).
+        Compute f(A) apply_to instead of f(A), which is dense whatever A is.
+
+    Raises
+    ------
+    InvalidProblem
     """
 
     kind = "matrix_function"
+    metrics = ("residual",)
     __slots__ = ("apply_to", "f")
+    f: str | tuple[str, int] | Callable[..., Any]
 
     def __init__(self, A: Any, f: str | tuple[str, int] | Callable[..., Any], *, apply_to: Any = None) -> None:
-        self._set_matrix(A, None, square=not (isinstance(f, str) and f == "polar"))
+        self._set_matrix(A, "residual", square=not (isinstance(f, str) and f == "polar"))
         if isinstance(f, tuple):
             if len(f) != 2 or f[0] != "inv_root":
                 raise InvalidProblem(f"f = {f!r}: the only pair is ('inv_root', p)", argument="f", found=repr(f))
@@ -380,6 +392,18 @@ class MatrixFunction(Problem):
                 )
             same_home(self.A, apply_to, "apply_to")
         self._set(f=f, apply_to=apply_to)
+
+    @property
+    def b(self) -> Any:
+        """`apply_to`, under the name that right-hand sides have; None where f(A) itself is wanted."""
+        return self.apply_to
+
+    @property
+    def right_hand_sides(self) -> int:
+        """Columns of what f(A) is applied to, or of f(A) itself."""
+        if self.apply_to is None:
+            return self.shape[1]
+        return 1 if len(self.apply_to.shape) == 1 else int(self.apply_to.shape[1])
 
 
 class Trace(Problem):

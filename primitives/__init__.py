@@ -23,6 +23,7 @@ BUILT_IN = {
     "least_squares": "least_squares",
     "linear_system": "linear_system",
     "low_rank": "low_rank",
+    "matrix_function": "matrix_function",
     "sparse_linear_system": "sparse_linear_system",
 }
 ENTRY_POINT_GROUP = "autonla.algorithms"

@@ -30,6 +30,8 @@ class Breakdown(ArithmeticError):
         As those of an `Outcome`: what the next algorithm need not compute again.
     pivot : int or None
         Where a Cholesky factorization has failed, from 1.
+    structure : str or None
+        What A has turned out to be (a value of `Task.structure`), where the failure shows it.
     """
 
     def __init__(
@@ -39,8 +41,10 @@ class Breakdown(ArithmeticError):
         condition: Interval | None = None,
         by_products: dict[str, Any] | None = None,
         pivot: int | None = None,
+        structure: str | None = None,
     ) -> None:
         super().__init__(message)
+        self.structure = structure
         self.condition = condition
         self.pivot = pivot
         self.by_products = by_products or {}

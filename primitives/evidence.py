@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .interval import Interval
 
@@ -51,12 +51,17 @@ class Evidence:
         Linear systems: ||A||_F^4 / (n ||A'A||_F^2), about; ||A||_F^2 / (n ||A||_2^2) is at most that.
     ritz : tuple of (float, float, float)
         Sparse systems: Ritz values of the symmetric matrix of unit diagonal D^-1/2 A D^-1/2 (of an operator: of A),
-        ascending, their weights in the spectral measure of a start close to b, of sum one, and their residual norms:
-        where that of the smallest is not small, the spectrum goes on below. Eigenpairs: of A itself, from a random
+        ascending, their weights in the spectral measure of b, of sum one, and their residual norms: where that of the
+        smallest is not small, the spectrum goes on below. Eigenpairs: of A itself, from a random
         start. Empty: not probed.
-    pattern : float or None
-        Sparse systems: share of the entries off the diagonal whose mirror image is stored too; 0 where the diagonal is
-        not full, or small.
+    cg_steps : int
+        Sparse systems: iterations of conjugate gradients that have seen `ritz`, on one right-hand side; they are at
+        hand for an algorithm to go on from.
+    cg_converged : bool
+        Whether they were enough for that right-hand side.
+    diagonal_pivots : bool or None
+        Sparse systems: whether entries of the diagonal are likely to do as pivots, so that the order and the fill of a
+        factorization follow from the pattern of A + A'.
     product_entries : float or None
         Operators: nonzeros of a sparse matrix with which a product takes as long.
     fill : Interval or None
@@ -82,9 +87,15 @@ class Evidence:
     small_fraction: float | None = None
     effective_rank: float | None = None
     ritz: tuple[tuple[float, float, float], ...] = ()
-    pattern: float | None = None
+    cg_steps: int = 0
+    cg_converged: bool = False
+    diagonal_pivots: bool | None = None
     product_entries: float | None = None
     fill: Interval | None = None
     fill_flops: Interval | None = None
     underflows: bool = False
     findings: tuple[Finding, ...] = ()
+
+    def without_by_products(self) -> Evidence:
+        """What still holds where nothing that probes have computed is at hand to go on from."""
+        return replace(self, cg_steps=0, cg_converged=False)

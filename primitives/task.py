@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from .tuning import DEFAULT, Tuning
 
@@ -55,6 +57,10 @@ class Task:
         Stored entries of a sparse A.
     which : str
         Eigenpairs: "LA" | "SA" | "LM" | "SM", the part of the spectrum that is wanted; "" for other kinds.
+    function : str
+        MatrixFunction: "inv" | "sqrt" | "inv_sqrt" | "sign" | "exp" | "log" | "inv_root 3" | "callable"; "" otherwise.
+    call : callable or None
+        What "callable" stands for: eigenvalues (k,) to values (k,). A plan on file does not hold it.
     """
 
     kind: str
@@ -77,6 +83,8 @@ class Task:
     access: str = "dense"
     nnz: int = 0
     which: str = ""
+    function: str = ""
+    call: Callable[[Any], Any] | None = None
 
     @property
     def itemsize(self) -> int:

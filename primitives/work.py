@@ -35,16 +35,24 @@ class Work:
     """Kernel calls plus the peak of the memory held beyond the inputs [bytes].
 
     `spread` is the factor, to either side of what is counted, within which the amount of work is in 90 % of cases,
-    where that is a forecast itself: of iterations, of fill.
+    where that is a forecast itself: of iterations, of fill. `reductions` counts inner products, or blocks of them, that
+    the next step waits for: beside what it takes to read their vectors, each is a synchronization, which takes time
+    where vectors are spread over many processes, or the result has to come back from a device.
     """
 
     calls: tuple[KernelCall, ...]
     peak_bytes: float = 0.0
     spread: float = 1.0
+    reductions: float = 0.0
 
     def __add__(self, other: Work) -> Work:
         """One after the other: calls add, and the larger peak counts (each frees its own), and the larger spread."""
-        return Work(self.calls + other.calls, max(self.peak_bytes, other.peak_bytes), max(self.spread, other.spread))
+        return Work(
+            self.calls + other.calls,
+            max(self.peak_bytes, other.peak_bytes),
+            max(self.spread, other.spread),
+            self.reductions + other.reductions,
+        )
 
     def holding(self, extra_bytes: float) -> Work:
         """The same work while `extra_bytes` more are kept alive."""

@@ -83,7 +83,6 @@ def run(product: Callable[[Any], Any], start: Any, steps: int, *, keep: bool = T
         If a product is not finite.
     """
     import array_api_compat
-    from scipy.linalg import eigh_tridiagonal
 
     xp = array_api_compat.array_namespace(start)
     n, steps = start.shape[0], min(steps, start.shape[0])
@@ -114,13 +113,23 @@ def run(product: Callable[[Any], Any], start: Any, steps: int, *, keep: bool = T
             betas[-1] = 0.0
             break
         before, q = q, w / beta
-    k = len(alphas)
-    T = np.diag(alphas) + np.diag(betas[: k - 1], 1) + np.diag(betas[: k - 1], -1)
-    values, S = eigh_tridiagonal(np.array(alphas), np.array(betas[: k - 1]), lapack_driver="stev")
-    residuals, weights = betas[k - 1] * np.abs(S[-1]), S[0] ** 2
-    if not keep:
+    return of_tridiagonal(alphas, betas, copies=not keep)
+
+
+def of_tridiagonal(diagonal: list[float], beside: list[float], *, copies: bool) -> RitzValues:
+    """Of the matrix with this diagonal and these k numbers beside it, of which the last is beta_{k + 1}.
+
+    `copies` says whether converged values may have come back, which are dropped then.
+    """
+    from scipy.linalg import eigh_tridiagonal
+
+    k = len(diagonal)
+    T = np.diag(diagonal) + np.diag(beside[: k - 1], 1) + np.diag(beside[: k - 1], -1)
+    values, S = eigh_tridiagonal(np.array(diagonal), np.array(beside[: k - 1]), lapack_driver="stev")
+    residuals, weights = beside[k - 1] * np.abs(S[-1]), S[0] ** 2
+    if copies:
         values, residuals, weights = _without_copies(values, residuals, weights, T)
-    return RitzValues(values, residuals, weights, k, T, betas[k - 1])
+    return RitzValues(values, residuals, weights, k, T, beside[k - 1])
 
 
 def _without_copies(

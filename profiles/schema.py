@@ -287,6 +287,9 @@ class HardwareProfile(_Record):
         Cost of one thin kernel call from Python [s].
     pool_switch_seconds : dict of str to float
         "scipy>torch": what work in torch loses right after work in scipy, whose idle threads keep spinning [s].
+    reduction_seconds : float
+        What a synchronization adds to an inner product [s]: next to nothing in one process, what `with_reductions`
+        says where operators stand for matrices that are spread over many.
     scale : float
         Uniform factor on every time, from a spot check, where a generic profile serves another
         machine.
@@ -306,6 +309,7 @@ class HardwareProfile(_Record):
     tuning: dict[_Name, _Share] = {}
     python_overhead_seconds: _Duration
     pool_switch_seconds: dict[_Name, _Duration] = {}
+    reduction_seconds: _Duration = 0.0
     notes: tuple[str, ...] = ()
     scale: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
 
@@ -343,3 +347,9 @@ class HardwareProfile(_Record):
         if not (math.isfinite(factor) and factor > 0):
             raise ValueError(f"the scale of a profile is a positive finite number, found {factor!r}")
         return self.model_copy(update={"scale": float(factor)})
+
+    def with_reductions(self, seconds: float) -> HardwareProfile:
+        """The same profile where an inner product waits so long for others: what an all-reduce takes, say [s]."""
+        if not 0.0 <= seconds <= LONGEST:
+            raise ValueError(f"what a reduction takes is from 0 to {LONGEST:g} s, found {seconds!r} s")
+        return self.model_copy(update={"reduction_seconds": float(seconds)})

@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 
 from ...primitives.autospec import eigenproblems as inference
+from ...primitives.eigenpairs.spectral_filters import SpectralProbe, probed
 from ...primitives.polynomials import Recurrence, chebyshev_filter
-from ..spectral_filter import SpectralProbe, probed
 from .operators import NODES, spectrum
 from .training import Settings, as_shipped, collected, fit, network, run, search, teller, weights, write
 

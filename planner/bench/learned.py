@@ -24,7 +24,7 @@ MODELS = ("k nearest neighbours", "random forest")
 
 
 def features(problem: Facts) -> list[float]:
-    """What a model is given: logarithms of shape, right-hand sides, rank and target, and whether ridge, rank, ..."""
+    """What a model is given: logarithms of shape, entries, right-hand sides, rank, target; whether ridge, rank, ..."""
     rank = problem.rank or 0
     return [
         math.log(problem.m),
@@ -39,6 +39,8 @@ def features(problem: Facts) -> list[float]:
         math.log10(problem.target) if problem.target > 0.0 else -16.0,
         float(problem.dtype == "float32"),
         float(problem.library == "torch"),
+        math.log1p(problem.nnz),
+        *(float(problem.which == end) for end in ("LA", "SA", "LM")),
     ]
 
 

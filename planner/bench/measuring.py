@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-from ...primitives.algorithm import Breakdown
+from ...primitives.algorithm import Breakdown, Outcome
 from ...profiles.errors import BudgetExceeded, CertificationFailed, InfeasibleBudget
 from .. import solve
 from ..attempts import run_and_certify
@@ -27,7 +27,7 @@ from ..planning import all_candidates, machine_of
 from ..plans import Candidate, Plan
 from ..problems import Problem
 from ..solution import Solution
-from .baselines import baseline
+from .baselines import alternatives, baseline
 from .suite import Instance
 from .truth import true_error
 
@@ -67,6 +67,18 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """A call of another library that one might make: name, seconds until it ended or was given up, and whether it did.
+
+    `reached` says that there is an answer whose true error is within the target, as far as that can be known.
+    """
+
+    name: str
+    seconds: float
+    reached: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """What was measured of one instance.
 
@@ -99,11 +111,14 @@ class Row:
     joules : float or None
         Of the median run, measured or modelled.
     features : dict
-        What is known of the problem for free: "m", "n", "nrhs", "rank", "ridge", "center", "dtype", "library".
+        What is known of the problem for free: "m", "n", "nrhs", "rank", "ridge", "center", "dtype", "library", "nnz",
+        "which".
     candidates : tuple of Timed
         What was raced.
     unraced : tuple of Timed
-        What was priced, but rejected by the planner or hopelessly slow.
+        What was priced, but rejected by the planner or hopelessly slow: so it was forecast, or it was stopped.
+    calls : tuple of Call
+        The safe default and the other calls that one might make, for kinds where there are several.
     variants : dict of str to Variant
         The ablations, where they were asked for.
     """
@@ -134,6 +149,7 @@ class Row:
     features: Mapping[str, Any] = field(default_factory=dict)
     candidates: tuple[Timed, ...] = ()
     unraced: tuple[Timed, ...] = ()
+    calls: tuple[Call, ...] = ()
     variants: Mapping[str, Variant] = field(default_factory=dict)
     note: str = ""
 
@@ -165,6 +181,7 @@ class Row:
                 **data,
                 "candidates": tuple(Timed(**candidate) for candidate in data.get("candidates", ())),
                 "unraced": tuple(Timed(**candidate) for candidate in data.get("unraced", ())),
+                "calls": tuple(Call(**call) for call in data.get("calls", ())),
                 "variants": {name: Variant(**variant) for name, variant in data.get("variants", {}).items()},
                 "forecast": None if forecast is None else tuple(forecast),
             }
@@ -180,10 +197,9 @@ def measure(instance: Instance, rounds: int = 3, *, race: bool = True) -> Row:
     race : bool
         Whether to time the candidates as well.
     """
-    problem = instance.problem()
-    default, call = baseline(problem)
+    problem, budget = instance.problem(), instance.budget
+    default, call = baseline(problem, budget.accuracy or 0.0)
     call()
-    budget = instance.budget
     common = {
         "name": instance.name, "family": instance.family, "tags": dict(instance.tags), "default": default,
         "features": features(problem), "target": budget.accuracy or 0.0, "latency": budget.latency,
@@ -203,9 +219,14 @@ def measure(instance: Instance, rounds: int = 3, *, race: bool = True) -> Row:
             own()  # a latency may not allow for warming up
         short = is_short(own)
         theirs, ours = [timed(call, short)[0]], []
+        others: _Alternatives | None = None
         for _ in range(rounds):
             ours.append(timed(own, short))
             theirs.append(timed(call, short)[0])
+            if others is None:
+                deadline = HOPELESS * max(ours[0][0], theirs[0], SHORT)
+                others = _Alternatives(problem, budget.accuracy or 0.0, default, deadline)
+            others.run(short)
         raced, more = _race(problem, ours[-1][1].plan, ours[-1][0], rounds, own, short) if race else ({}, [])
         ours += more
     except (InfeasibleBudget, CertificationFailed, BudgetExceeded) as refusal:
@@ -233,6 +254,7 @@ def measure(instance: Instance, rounds: int = 3, *, race: bool = True) -> Row:
         peak_bytes=record.peak_bytes,
         forecast_bytes=None if forecast is None else forecast.bytes.high,
         likely_bytes=None if forecast is None else forecast.bytes.median,
+        calls=others.judged(median(theirs)) if others else (),
         slowest=ours[-1][0],
         joules=record.joules,
         **raced,
@@ -243,10 +265,50 @@ def features(problem: Problem) -> dict[str, Any]:
     """What is known of a problem before anything is computed."""
     m, n = problem.shape
     return {
-        "m": m, "n": n, "nrhs": getattr(problem, "right_hand_sides", 1), "rank": getattr(problem, "rank", None),
-        "ridge": getattr(problem, "ridge", 0.0), "center": getattr(problem, "center", False),
-        "dtype": problem.working()[2], "library": problem.access,
+        "m": m, "n": n, "nrhs": getattr(problem, "right_hand_sides", 1),
+        "rank": getattr(problem, "rank", getattr(problem, "k", None)), "ridge": getattr(problem, "ridge", 0.0),
+        "center": getattr(problem, "center", False), "dtype": problem.working()[2], "library": problem.access,
+        "nnz": getattr(problem.A, "nnz", 0), "which": getattr(problem, "which", ""),
     }  # fmt: skip
+
+
+class _Alternatives:
+    """The calls that one might make, timed in rounds; what fails or takes hopelessly long is called once only.
+
+    Parameters
+    ----------
+    default : str
+        That of them which is timed elsewhere.
+    deadline : float
+        Seconds from which on a call is hopeless.
+    """
+
+    def __init__(self, problem: Problem, target: float, default: str, deadline: float) -> None:
+        self.problem, self.target, self.default, self.deadline = problem, target, default, deadline
+        self.calls = alternatives(problem, target, deadline)
+        self.first = {name: _once(call) for name, call in self.calls.items()}
+        self.times: dict[str, list[float]] = {name: [] for name in self.calls}
+
+    def run(self, short: bool) -> None:
+        """Time each once more."""
+        for name, call in self.calls.items():
+            taken, value = self.first[name]
+            if name != self.default and value is not None and taken < self.deadline:
+                self.times[name].append(timed(call, short)[0])
+
+    def judged(self, default_seconds: float) -> tuple[Call, ...]:
+        """With medians, and whether their answers are what was asked for."""
+        found = []
+        for name, (taken, value) in self.first.items():
+            seconds = default_seconds if name == self.default else median(self.times[name] or [taken])
+            found.append(Call(name, seconds, _reached(self.problem, value, self.target)))
+        return tuple(found)
+
+
+def _reached(problem: Problem, value: Any, target: float) -> bool:
+    """Whether there is an answer, and nothing is known against it."""
+    true = None if value is None else true_error(problem, value, target)
+    return value is not None and (true is None or true.low <= target)
 
 
 def _raced(candidate: Candidate, seconds: float) -> bool:
@@ -263,7 +325,8 @@ def _race(
 ) -> tuple[dict[str, Any], _Runs]:
     """Every candidate that is feasible once all probes have run, and what `solve` chose; run and certified.
 
-    Those that can be priced and are not worth running are named apart. The fastest is timed again at the end, in turn
+    Those that can be priced and are not worth running are named apart, and so are those that were stopped after a
+    hopelessly long time, which stands for their forecast then. The fastest is timed again at the end, in turn
     with `own`, a call of `solve`, whose runs are returned as well.
     """
     kind, budget = kind_of(made.task.kind), made.budget
@@ -278,12 +341,20 @@ def _race(
         if e.candidate.forecast is not None and e.candidate.label not in chosen
     )
 
+    limit = HOPELESS * max(seconds, SHORT)
+
+    def once(entry: Entry) -> tuple[Outcome, Certificate, float, float]:
+        end = time.perf_counter() + limit
+        return run_and_certify(
+            kind, prepared, entry, made.metric, budget.accuracy, budget.confidence,
+            stop=lambda: time.perf_counter() > end,
+        )  # fmt: skip
+
     def run(entry: Entry) -> tuple[float, Certificate]:
-        _, (_, certificate, ran, certified) = timed(
-            lambda: run_and_certify(kind, prepared, entry, made.metric, budget.accuracy, budget.confidence), short
-        )
+        _, (_, certificate, ran, certified) = timed(lambda: once(entry), short)
         return ran + certified, certificate
 
+    late: dict[str, float] = {}
     times: dict[str, list[float]] = {e.candidate.label: [] for e in entries}
     failed: set[str] = set()
     for turn in range(rounds):
@@ -294,14 +365,18 @@ def _race(
                 times[label].clear()
             if label in failed or (times[label] and turn > 0 and median(times[label]) > CONTENDER * fastest):
                 continue
+            started = time.perf_counter()
             try:
                 taken, certificate = run(entry)
             except (Breakdown, MemoryError):
                 failed.add(label)
-                continue
-            times[label].append(taken)
-            if not certificate.satisfied:
-                failed.add(label)
+                taken = time.perf_counter() - started
+            else:
+                times[label].append(taken)
+                if not certificate.satisfied:
+                    failed.add(label)
+            if label in failed and taken > limit:
+                late[label] = taken
     more: _Runs = []
     certified = [e for e in entries if e.candidate.label not in failed and times[e.candidate.label]]
     best = min(certified, key=lambda e: median(times[e.candidate.label]), default=None)
@@ -320,6 +395,10 @@ def _race(
             e is best,
         )
         for e in entries
+        if e.candidate.label not in late
+    )
+    unraced += tuple(
+        Timed(label, e.candidate.algorithm, late[label], None) for e in entries if (label := e.candidate.label) in late
     )
     return {"candidates": candidates, "unraced": unraced}, more
 

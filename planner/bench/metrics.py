@@ -40,6 +40,8 @@ class Summary:
         Share of rows more than 10 % slower than the safe default; the slowest ratio.
     harmed_at_best : float
         The same share of the virtual best, certified and without any search: no planner can go below that.
+    default_misses : int
+        Safe defaults whose own answer is not what was asked for, where that is known.
     speedup : float
         Geometric mean over the safe default.
     overhead_median, overhead_p95 : float
@@ -75,6 +77,7 @@ class Summary:
     harmed: float
     harm_max: float
     harmed_at_best: float
+    default_misses: int
     speedup: float
     overhead_median: float
     overhead_p95: float
@@ -133,6 +136,7 @@ def summarize(rows: Sequence[Row]) -> Summary:
         harmed=_share(harm > HARM for harm in harms) if harms else math.nan,
         harm_max=max(harms, default=math.nan),
         harmed_at_best=_share(harm > HARM for harm in least) if least else math.nan,
+        default_misses=sum(not row.calls[0].reached for row in rows if row.calls),
         speedup=1.0 / geometric_mean(harms),
         overhead_median=percentile(searching, 0.5),
         overhead_p95=percentile(searching, 0.95),

@@ -13,8 +13,11 @@ from .measuring import Row
 from .selectors import Contest
 from .variants import FULL, Ablation
 
-_COLOURS = {"least_squares": "#1f6fb4", "linear_system": "#e08214", "low_rank": "#7b3fa0"}
-_OTHERS = ("#138d75", "#b5651d", "#d6579b", "#5d6d7e", "#8e9b00")
+_COLOURS = {
+    "least_squares": "#1f6fb4", "linear_system": "#e08214", "low_rank": "#7b3fa0", "sparse_linear_system": "#138d75",
+    "eigenpairs": "#d6579b",
+}  # fmt: skip
+_OTHERS = ("#b5651d", "#5d6d7e", "#8e9b00")
 _GREY, _BAD, _GOOD = "#a9a9a9", "#c8102e", "#2a9d4a"
 _SORT_COLOURS = {"autonla": _BAD, "fixed": "#5d6d7e", "rule": "#1f6fb4", "learned": "#138d75", "ablation": "#e08214"}
 OFF = 1.8  # what a forecast may be off by, at most in one case of twenty

@@ -1,7 +1,8 @@
 """Real data: what ships with scikit-learn, and a folder of matrices where there is one.
 
 The folder is the one that `AUTONLA_SHARED_DATA` names, or `../shared/data` beside a checkout; the tests look in the
-same places. What it does not hold is left out, and `left_out` counts it. Sparse matrices are made dense.
+same places. What it does not hold is left out, and `left_out` counts it. Sparse matrices are made dense, but for the
+families "sparse_linear_system" and "eigenpairs".
 """
 
 from __future__ import annotations
@@ -9,16 +10,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import scipy.sparse as sp
 
 from ..budget import Budget
 from ..files import read_array
-from ..problems import LeastSquares, LinearSystem, LowRank, Problem
+from ..problems import Eigenpairs, LeastSquares, LinearSystem, LowRank, Problem
 from .instance import Instance, Maker
 
-DAILY = ("orsirr_1", "well1033", "cranfield_tdm, rank 100")
+DAILY = ("orsirr_1", "well1033", "cranfield_tdm, rank 100", "sparse linear system, wathen100")
 
 
 def folder() -> Path:
@@ -54,6 +56,19 @@ _SYSTEMS = {
     "west0479": 1e-14, "steam2": 1e-12, "watt_2": 1e-12, "cryg2500": 1e-12,
 }  # fmt: skip
 
+# The same of those that stay sparse: a building, mass and stiffness, circuits, a power network, flow (Stokes, oil),
+# quantum chemistry, animation.
+_SPARSE_SYSTEMS = {
+    "nos5": 1e-10, "wathen100": 1e-10, "G2_circuit": 1e-8, "gyro_m": 1e-10, "bcsstk16": 1e-12, "1138_bus": 1e-12,
+    "lsc_F_2": 1e-10, "Si2": 1e-10, "sherman5": 1e-10, "gemat12": 1e-12, "adder_dcop_05": 1e-12, "watt_2": 1e-10,
+    "fuego0": 1e-10,
+}  # fmt: skip
+# How many pairs of which end, and how accurate.
+_EIGENPAIRS = {
+    "Si2": (20, "SA", 1e-8), "nos5": (10, "SA", 1e-8), "bcsstk16": (5, "LA", 1e-10), "wathen100": (10, "LA", 1e-6),
+    "musae_facebook_adj": (10, "LA", 1e-8), "G51": (6, "LM", 1e-8), "lsc_F_2": (10, "SA", 1e-8),
+}  # fmt: skip
+
 
 def _of_the_folder() -> Iterator[tuple[Instance, tuple[str, ...]]]:
     """Instances and the files that each needs."""
@@ -79,6 +94,12 @@ def _of_the_folder() -> Iterator[tuple[Instance, tuple[str, ...]]]:
         ("weights, rank 96", "weights_minilm_L0_L5.npz", _low_rank("weights_minilm_L0_L5.npz:L0_W1", rank=96), 0.02),
     ):
         yield _real(what, "low_rank", make, accuracy, file)
+    for name, accuracy in _SPARSE_SYSTEMS.items():
+        make = _sparse_system(name)
+        yield _real(f"sparse linear system, {name}", "sparse_linear_system", make, accuracy, f"{name}.mtx.gz")
+    for name, (k, which, accuracy) in _EIGENPAIRS.items():
+        make = _pairs(name, k, which)
+        yield _real(f"eigenpairs, {name}, {k} {which}", "eigenpairs", make, accuracy, f"{name}.mtx.gz")
 
 
 def _real(name: str, family: str, make: Maker, accuracy: float, *files: str) -> tuple[Instance, tuple[str, ...]]:
@@ -99,6 +120,22 @@ def _system(name: str) -> Maker:
         return LinearSystem(A, A @ rng.standard_normal(len(A)))
 
     return make
+
+
+def _sparse(name: str) -> sp.csr_array:
+    return sp.csr_array(read_array(folder() / f"{name}.mtx.gz"), dtype=np.float64)
+
+
+def _sparse_system(name: str) -> Maker:
+    def make(rng: np.random.Generator) -> Problem:
+        A = _sparse(name)
+        return LinearSystem(A, A @ rng.standard_normal(len(A.indptr) - 1))
+
+    return make
+
+
+def _pairs(name: str, k: int, which: str) -> Maker:
+    return lambda rng: Eigenpairs(_sparse(name), k, which=which)
 
 
 def _survey(name: str) -> Maker:
@@ -144,6 +181,8 @@ def _of_scikit_learn() -> Iterator[Instance]:
     yield Instance("digits, ten components, to 1e-4", "low_rank", {"real": "digits"}, _digits, Budget(accuracy=1e-4))
     yield Instance("digits, kernel ridge, to 1e-12", "linear_system", {"real": "digits"}, _kernel,
                    Budget(accuracy=1e-12), True)  # fmt: skip
+    yield Instance("eigenpairs, kernel matrix of digits, 10 LA, to 1e-08", "eigenpairs", {"real": "digits"},
+                   lambda rng: Eigenpairs(_kernel_matrix(), 10), Budget(accuracy=1e-8))  # fmt: skip
     for name in ("china.jpg", "flower.jpg"):
         make = _photograph(name)
         yield Instance(f"{name} in grey, to 0.05", "low_rank", {"real": name}, make, Budget(accuracy=0.05))
@@ -174,11 +213,17 @@ def _digits(rng: np.random.Generator) -> Problem:
 
 def _kernel(rng: np.random.Generator) -> Problem:
     from sklearn.datasets import load_digits
+
+    K, data = _kernel_matrix(), load_digits()
+    return LinearSystem(K + 0.1 * np.eye(len(K)), np.eye(10)[cast(Any, data).target])
+
+
+def _kernel_matrix() -> np.ndarray:
+    from sklearn.datasets import load_digits
     from sklearn.metrics.pairwise import rbf_kernel
 
     data: Any = load_digits()
-    K = rbf_kernel(data.data / 16.0)
-    return LinearSystem(K + 0.1 * np.eye(len(K)), np.eye(10)[data.target])
+    return rbf_kernel(data.data / 16.0)
 
 
 def _photograph(name: str) -> Callable[[np.random.Generator], Problem]:

@@ -43,6 +43,7 @@ def run_suite(
     *,
     daily: bool = False,
     only: str = "",
+    kind: str = "",
     rounds: int = 3,
     race: bool = True,
     ablate: bool = False,
@@ -53,6 +54,8 @@ def run_suite(
 
     Parameters
     ----------
+    only, kind : str
+        Instances with this in their name; of this family.
     ablate : bool
         Also solve every instance with each part of the planner left out.
     pictures : Path, optional
@@ -61,13 +64,13 @@ def run_suite(
     Raises
     ------
     AutonlaError
-        If no instance has `only` in its name, or `output` or `pictures` cannot be written.
+        If no instance is of this `kind` with `only` in its name, or `output` or `pictures` cannot be written.
     """
     import torch  # noqa: F401 -- as after the first solve that used it; its import is not what is measured
 
-    chosen = _instances(daily, only)
+    chosen = _instances(daily, only, kind)
     missing = left_out()
-    if missing and not only:
+    if missing and not only and not kind:
         out.print(
             f"{missing} instances of real matrices are left out: AUTONLA_SHARED_DATA names no folder that has them",
             style="dim", soft_wrap=True,
@@ -85,10 +88,15 @@ def run_suite(
     return rows
 
 
-def _instances(daily: bool, only: str) -> list[Instance]:
-    chosen = [instance for instance in suite() if only in instance.name and (instance.daily or not daily)]
+def _instances(daily: bool, only: str, kind: str) -> list[Instance]:
+    every = suite()
+    families = sorted({instance.family for instance in every})
+    if kind and kind not in families:
+        raise AutonlaError(f"--kind {kind}: not one of {', '.join(families)}")
+    chosen = [i for i in every if only in i.name and (i.daily or not daily) and kind in ("", i.family)]
     if not chosen:
-        raise AutonlaError(f"no {'daily ' if daily else ''}instance of the suite has {only!r} in its name")
+        which = " ".join((*(["daily"] if daily else []), "instance", *([f"of kind {kind}"] if kind else [])))
+        raise AutonlaError(f"no {which} of the suite has {only!r} in its name")
     return chosen
 
 
@@ -168,6 +176,7 @@ def run_stability(
     *,
     daily: bool = False,
     only: str = "",
+    kind: str = "",
     output: Path | None = None,
 ) -> list[Stability]:
     """Plan every instance with several seeds on every profile, and say how often the choice is the same.
@@ -181,10 +190,11 @@ def run_stability(
     Raises
     ------
     AutonlaError
-        If no instance has `only` in its name, a profile cannot be used, or `output` cannot be written.
+        If no instance is of this `kind` with `only` in its name, a profile cannot be used, or `output` cannot be
+        written.
     """
     machines, found = machines_of(profiles), []
-    for instance in _instances(daily, only):
+    for instance in _instances(daily, only, kind):
         found.append(stability(instance, seeds, machines))
         if output is not None:
             _write_stability(output, found)

@@ -12,6 +12,10 @@ algorithms. What it takes on a row:
 
 Regret is that time over the virtual best of the row. Beside it stand autonla's regret on the same rows: of `solve` as
 a whole, and of its choice alone, by the same reckoning (its candidates in the order in which it would try them).
+
+Where there are several calls of SciPy's that one might make today, each stands there as well, in SciPy's own
+implementation: its time, and the safe default's after it where its true error misses the target, or it was given up
+(then it would have taken longer than is counted). "SciPy's best call" is the one that hindsight shows.
 """
 
 from __future__ import annotations
@@ -41,6 +45,10 @@ class Facts:
     dtype, library : str
     target : float
         Accuracy; 0 where none was asked for.
+    nnz : int
+        Entries of a sparse matrix.
+    which : str
+        Of eigenpairs: the end of the spectrum.
     """
 
     family: str
@@ -53,6 +61,8 @@ class Facts:
     dtype: str
     library: str
     target: float
+    nnz: int = 0
+    which: str = ""
 
 
 def facts(row: Row) -> Facts | None:
@@ -63,6 +73,7 @@ def facts(row: Row) -> Facts | None:
     return Facts(
         row.family, known["m"], known["n"], known.get("nrhs", 1), known.get("rank"), known.get("ridge", 0.0),
         known.get("center", False), known.get("dtype", "float64"), known.get("library", "numpy"), row.target,
+        known.get("nnz", 0), known.get("which", ""),
     )  # fmt: skip
 
 
@@ -87,13 +98,16 @@ def scikit_learn(problem: Facts) -> Order | None:
 
 
 def linear_solve(problem: Facts) -> Order | None:
-    """The defaults of LinearSolve.jl for a dense matrix of which nothing is declared.
+    """The defaults of LinearSolve.jl for a matrix of which nothing is declared.
 
-    Square: LU, and QR where LU fails. Tall: QR, pivoted where it meets a deficient rank; wide: pivoted. Its size bins
-    choose between implementations of LU, of which every rule is given the fastest.
+    Sparse: LU, for which SuperLU stands here (there KLU or UMFPACK). Dense and square: LU, and QR where LU fails. Tall:
+    QR, pivoted where it meets a deficient rank; wide: pivoted. Its size bins choose between implementations of LU, of
+    which every rule is given the fastest.
     """
     if problem.family == "linear_system":
         return "lu", "qr"
+    if problem.family == "sparse_linear_system" and problem.library == "sparse":
+        return ("superlu",)
     if problem.family == "least_squares":
         return ("householder_qr", "pivoted_qr") if problem.m >= problem.n else ("pivoted_qr",)
     return None
@@ -103,7 +117,8 @@ def cola(problem: Facts) -> Order | None:
     """The rule of CoLA: dense and direct up to 1e6 entries, iterative above.
 
     Iterative means preconditioned iterations for least squares and Lanczos (ours, block Krylov, then a randomized SVD)
-    for singular triplets. We have no Krylov method for dense linear systems: above 1e6 entries it has no say there.
+    for singular triplets and eigenpairs. We have no Krylov method for dense linear systems: above 1e6 entries it has
+    no say there. For sparse ones it takes CG where A is annotated as definite, which nobody does here, else GMRES.
     """
     dense = problem.m * problem.n <= 10**6
     if problem.family == "linear_system":
@@ -112,6 +127,10 @@ def cola(problem: Facts) -> Order | None:
         return ("svd",) if dense else ("spir",)
     if problem.family == "low_rank":
         return ("svd",) if dense else ("lanczos", "block_krylov", "randomized_svd")
+    if problem.family == "sparse_linear_system":
+        return ("dense_lu",) if dense else ("gmres",)
+    if problem.family == "eigenpairs":
+        return ("lapack",) if dense else ("krylov_schur", "arpack")
     return None
 
 
@@ -225,6 +244,7 @@ def contests(rows: Sequence[Row], *, learned: bool = True) -> list[Contest]:
         "safe default": ("fixed", [row.default_seconds for row in rows]),
         "single best": ("fixed", _single_best(rows)),
     }
+    times |= {name: ("fixed", taken) for name, taken in _todays_calls(rows).items()}
     for name, (sort, chosen) in orders.items():
         times[name] = sort, [None if o is None else seconds(row, o) for row, o in zip(rows, chosen, strict=True)]
     return [found for name, (sort, taken) in times.items() if (found := _contest(name, sort, rows, taken)).regrets]
@@ -237,6 +257,24 @@ def _single_best(rows: Sequence[Row]) -> list[float | None]:
         own = [i for i, row in enumerate(rows) if row.family == family]
         by_row |= dict(zip(own, metrics.single_best([rows[i] for i in own])[1], strict=True))
     return [by_row[i] for i in range(len(rows))]
+
+
+def _todays_calls(rows: Sequence[Row]) -> dict[str, list[float | None]]:
+    """What each call that one might make today takes, by its name, and the best of them."""
+    names = sorted({call.name for row in rows for call in row.calls})
+    found: dict[str, list[float | None]] = {name: [_called(row, (name,)) for row in rows] for name in names}
+    if found:
+        found["SciPy's best call"] = [_called(row, names) for row in rows]
+    return found
+
+
+def _called(row: Row, names: Sequence[str]) -> float | None:
+    """Seconds of the fastest of some calls [s], as the module says; None where a row has none, or sets limits."""
+    if not metrics.beside_default(row):
+        return None
+    return min(
+        (c.seconds + (0.0 if c.reached else row.default_seconds) for c in row.calls if c.name in names), default=None
+    )
 
 
 def _contest(name: str, sort: str, rows: Sequence[Row], taken: Sequence[float | None]) -> Contest:

@@ -2,7 +2,7 @@
 dtypes, libraries and numbers of right-hand sides; and real data.
 
 Each instance is made afresh from its own seed when it is measured, and dropped afterwards. `daily` marks the subset
-that takes about two minutes. A new kind of problem adds a generator of instances and one line in `suite`.
+that takes about three minutes. A new kind of problem adds a generator of instances and one line in `suite`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ from ..budget import Budget
 from ..problems import LeastSquares, LinearSystem, LowRank, Problem
 from .instance import Instance, Maker
 from .real import real_instances
+from .sparse import eigenpairs, sparse_systems
 from .spectra import SPECTRA, with_singular_values
 
 
 def suite() -> list[Instance]:
     """Every instance, each name once."""
-    found = [*_least_squares(), *_linear_systems(), *_low_rank(), *_limited(), *_other_operands(), *real_instances()]
+    found = [
+        *_least_squares(), *_linear_systems(), *_low_rank(), *_limited(), *_other_operands(), *sparse_systems(),
+        *eigenpairs(), *real_instances(),
+    ]  # fmt: skip
     assert len({instance.name for instance in found}) == len(found)
     return found
 

@@ -6,6 +6,13 @@ used, no bound enters where the quantity itself can be had, and no random number
 much it may be off.
 
 - Linear systems: the backward error of Rigal and Gaches (1967), ||A||_2 from singular values (large A: Lanczos).
+- Sparse linear systems and eigenpairs: each entry of a residual is a sum of exact products and of their exact rounding
+  errors (Dekker 1971), rounded once (Shewchuk 1997, as math.fsum has it).
+- Eigenpairs: the largest ||A v - w v|| / (||v|| ||A||), ||A||_2 likewise. Infinite where the vectors are not
+  orthonormal, and where a pair was missed: an eigenvalue of A, counted with multiplicities, that is further from the w
+  in its place than the claim, or than twice what residuals allow. Up to order 3000 all eigenvalues are computed for
+  that; beyond it, of a sparse matrix, those at the wanted end and some more, by ARPACK from another start: a miss that
+  they show is one, and one that they do not show is unlikely.
 - Least squares: with r = b - Ax (ridge: of the augmented system), A (x* - x) = P r, P the orthogonal projector on
   range(A): no x* is needed. P r is found by refining [I A; A' 0] [s; z] = [r; 0] with a Householder QR factor (Bjorck
   1967, BIT 7; Higham 2002, section 20.5), residuals in double-double. A z misses P r by at most ||f|| + ||R^-T g||, f
@@ -22,10 +29,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
+import scipy.sparse as sp
 
 from ...primitives.kernels import library
 from ...primitives.task import UNIT_ROUNDOFF
-from ..problems import LeastSquares, LinearSystem, LowRank, Problem
+from ..problems import Eigenpairs, LeastSquares, LinearSystem, LowRank, Problem
 
 linalg: Any = scipy.linalg  # inferred types are wrong where outputs are optional
 
@@ -38,6 +46,10 @@ LANCZOS_STEPS = 60
 NORM_IS_OFF = 0.01  # by which Lanczos may miss ||A||_2
 REFINEMENTS = 30
 SINGULAR = 0.1  # largest sqrt(n) u condition with which the refinement is trusted
+DEAREST_SPARSE = 2e8  # products of entries in twice the precision
+ALL_EIGENVALUES = 3000  # order up to which all are computed
+BESIDE = 8  # eigenvalues more than were asked for that are computed beyond it
+ORTHONORMAL = 1e-6  # ||V'V - I|| up to which vectors count as orthonormal, unless less was claimed
 GAP = 1e4  # singular values that count, where others are rounding, are above so many units of it
 
 
@@ -64,8 +76,9 @@ def true_error(problem: Problem, value: Any, claim: float, *, rank: int | None =
     Parameters
     ----------
     problem : Problem
-        A LinearSystem, LeastSquares or LowRank of dense arrays.
-    value : array or (U, s, Vh)
+        A LinearSystem, LeastSquares, LowRank or Eigenpairs of dense arrays; a LinearSystem or Eigenpairs of a sparse
+        matrix.
+    value : array, (U, s, Vh) or (w, V)
         As in `Solution.value`.
     claim : float
         The error it is said not to exceed.
@@ -79,6 +92,8 @@ def true_error(problem: Problem, value: Any, claim: float, *, rank: int | None =
         None where it cannot be had to a tenth of the claim (or of itself, if that is more), where it would take too
         long, or for a metric that is not certified either.
     """
+    if not problem.dense:
+        return _within(_sparse_error(problem, value, claim), claim) if problem.access == "sparse" else None
     m, n = problem.shape
     steps = min(m, n) if min(m, n) <= EXACT_NORM or not isinstance(problem, LinearSystem) else LANCZOS_STEPS
     if float(m) * n * steps > DEAREST or 0 in (m, n):
@@ -94,9 +109,33 @@ def true_error(problem: Problem, value: Any, claim: float, *, rank: int | None =
         elif isinstance(problem, LowRank):
             factors = tuple(_host(part) for part in value)
             found = _approximation_error(A, factors, problem, tolerance)
-    if found is None or math.isnan(found.error) or not found.uncertainty <= max(tolerance, 0.1 * found.error):
+        elif isinstance(problem, Eigenpairs):
+            w, V = map(_host, value)
+            found = _pairs_error(np.asarray(A, dtype=np.float64), w, V, problem.which, claim)
+    return _within(found, claim)
+
+
+def _within(found: Measured | None, claim: float) -> Measured | None:
+    """Nothing where an error is not known well enough to judge a claim."""
+    if found is None or math.isnan(found.error) or not found.uncertainty <= max(0.1 * claim, 0.1 * found.error):
         return None
     return found
+
+
+def _sparse_error(problem: Problem, value: Any, claim: float) -> Measured | None:
+    """Of a sparse linear system or eigenproblem."""
+    A = sp.csr_array(problem.A).astype(np.float64)
+    columns = problem.k if isinstance(problem, Eigenpairs) else getattr(problem, "right_hand_sides", 1)
+    if float(A.nnz + A.shape[0]) * columns > DEAREST_SPARSE or 0 in A.shape:
+        return None
+    with np.errstate(all="ignore"):
+        if isinstance(problem, LinearSystem) and problem.metric in ("backward_error", "relative_residual"):
+            relative = problem.metric == "relative_residual"
+            return _backward_error(A, _columns(value), _columns(problem.b), relative)
+        if isinstance(problem, Eigenpairs):
+            w, V = map(_host, value)
+            return _pairs_error(A, w, V, problem.which, claim)
+    return None
 
 
 def _host(x: Any) -> np.ndarray:
@@ -111,13 +150,16 @@ def _columns(x: Any) -> np.ndarray:
     return x[:, None] if x.ndim == 1 else x
 
 
-def _exponent(x: np.ndarray) -> int:
+def _exponent(x: Any) -> int:
     """The power of two that brings the largest entry into [0.5, 1)."""
+    x = x.data if sp.issparse(x) else x
     largest = float(np.max(np.abs(x), initial=0.0))
     return math.frexp(largest)[1] if 0.0 < largest < math.inf else 0
 
 
-def _scaled(x: np.ndarray, exponent: int) -> np.ndarray:
+def _scaled(x: Any, exponent: int) -> Any:
+    if sp.issparse(x):
+        return sp.csr_array((np.ldexp(x.data, -exponent), x.indices, x.indptr), shape=x.shape)
     return np.ldexp(np.asarray(x, dtype=np.float64), -exponent)
 
 
@@ -146,14 +188,14 @@ def _over(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 # --- linear systems
 
 
-def _backward_error(A: np.ndarray, X: np.ndarray, B: np.ndarray, relative: bool) -> Measured:
+def _backward_error(A: Any, X: np.ndarray, B: np.ndarray, relative: bool) -> Measured:
     """||b - Ax|| / (||A|| ||x|| + ||b||), or over ||b|| alone; the worst column."""
     if not np.isfinite(X).all():
         return Measured(math.inf, 0.0)
     a = _exponent(A)
     e = max(_exponent(B), _exponent(X) + a)
     A, X, B = _scaled(A, a), _scaled(X, e - a), _scaled(B, e)
-    above = _norms(_residual(A, X, B)[0])
+    above = _norms(_sparse_residual(A, X, B, np.zeros_like(B)) if sp.issparse(A) else _residual(A, X, B)[0])
     if relative:
         errors = _over(above, _norms(B))
         return _worst(errors, 1e-13 * errors)
@@ -162,10 +204,10 @@ def _backward_error(A: np.ndarray, X: np.ndarray, B: np.ndarray, relative: bool)
     return _worst(errors, (1e-13 + off) * errors)
 
 
-def _norm_2(A: np.ndarray) -> tuple[float, float]:
+def _norm_2(A: Any) -> tuple[float, float]:
     """||A||_2 and how far it may be off, relative."""
-    if len(A) <= EXACT_NORM:
-        return float(linalg.svdvals(A)[0]), 0.0
+    if A.shape[0] <= EXACT_NORM:
+        return float(linalg.svdvals(A.toarray() if sp.issparse(A) else A)[0]), 0.0
     # Lanczos on A'A from a random vector: more than NORM_IS_OFF off with a probability below 1.648 sqrt(n)
     # exp(-(2 steps - 1) sqrt(2 NORM_IS_OFF)) (Kuczynski and Wozniakowski 1992, SIAM J. Matrix Anal. Appl. 13), which is
     # 1e-5, and never too large but for rounding.
@@ -185,6 +227,94 @@ def _norm_2(A: np.ndarray) -> tuple[float, float]:
         beside.append(beta)
     T = linalg.eigvalsh_tridiagonal(np.array(diagonal), np.array(beside[: len(diagonal) - 1]))
     return math.sqrt(float(T[-1])), NORM_IS_OFF
+
+
+def _sparse_residual(A: Any, X: np.ndarray, B: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """B + low - A X, for a CSR A, each entry of it rounded once."""
+    found, ends = np.empty_like(B), (2 * A.indptr).tolist()
+    a_high, a_low = _split(A.data)
+    for j in range(X.shape[1]):
+        x = X[A.indices, j]
+        x_high, x_low = _split(x)
+        product = A.data * x
+        error = ((a_high * x_high - product) + a_high * x_low + a_low * x_high) + a_low * x_low
+        terms = np.stack([-product, -error], axis=1).ravel().tolist()
+        for i, (b, rest) in enumerate(zip(B[:, j].tolist(), low[:, j].tolist(), strict=True)):
+            found[i, j] = math.fsum([b, rest, *terms[ends[i] : ends[i + 1]]])
+    return found
+
+
+# --- eigenpairs
+
+
+def _pairs_error(A: Any, w: np.ndarray, V: np.ndarray, which: str, claim: float) -> Measured | None:
+    """The largest ||A v - w v|| / (||v|| ||A||); infinite for pairs that are not those that were asked for."""
+    w, V = np.asarray(w, dtype=np.float64), np.asarray(V, dtype=np.float64)
+    if not (np.isfinite(w).all() and np.isfinite(V).all()):
+        return Measured(math.inf, 0.0)
+    exponent = _exponent(A)
+    A, w = _scaled(A, exponent), np.ldexp(w, -exponent)
+    order = _wanted_first(w, which)
+    w, V = w[order], V[:, order]
+    product = V * w
+    (v_high, v_low), (w_high, w_low) = _split(V), _split(w)
+    low = ((v_high * w_high - product) + v_high * w_low + v_low * w_high) + v_low * w_low
+    if sp.issparse(A):
+        R = -_sparse_residual(A, V, product, low)
+    else:
+        high, rest = _residual(A, V, product)
+        R = high + (rest + low)
+    norm, off = _norm_2(A)
+    if norm == 0.0:
+        return Measured(math.inf if w.any() else 0.0, 0.0)
+    lengths = _norms(V)
+    errors = _over(_norms(R), norm * lengths)
+    most = float(np.linalg.norm(V.T @ V - np.eye(len(w))))
+    if most > max(ORTHONORMAL, 2.0 * claim):
+        return Measured(math.inf, 0.0)
+    allowed = max(claim * norm, 2.0 * float(np.linalg.norm(R))) + 1e-13 * len(w) * norm
+    known = _known_eigenvalues(A, w, which)
+    if known is None:
+        return None
+    if _miss(known, w, which, allowed):
+        return Measured(math.inf, 0.0)
+    return Measured(float(errors.max()), (1e-13 + off) * float(errors.max()))
+
+
+def _wanted_first(w: np.ndarray, which: str) -> np.ndarray:
+    return np.argsort({"LA": -w, "SA": w, "LM": -np.abs(w), "SM": np.abs(w)}[which], kind="stable")
+
+
+def _miss(known: np.ndarray, w: np.ndarray, which: str, allowed: float) -> bool:
+    """Whether eigenvalues of A, as many as there are in w, are not those of w up to `allowed`.
+
+    By magnitude: those of equal magnitude and unlike sign have no order, so that magnitudes are compared.
+    """
+    found = known[_wanted_first(known, which)][: len(w)]
+    if which in ("LM", "SM"):
+        found, w = np.abs(found), np.abs(w)
+    return len(found) < len(w) or bool((np.abs(found - w) > allowed).any())
+
+
+def _known_eigenvalues(A: Any, w: np.ndarray, which: str) -> np.ndarray | None:
+    """All of them, or those about the wanted end; None where neither can be had."""
+    n = A.shape[0]
+    if n <= ALL_EIGENVALUES:
+        return linalg.eigvalsh(A.toarray() if sp.issparse(A) else A)
+    if not sp.issparse(A):
+        return None
+    from scipy.sparse.linalg import ArpackError, eigsh
+
+    solver: Any = eigsh
+    many = min(n - 1, len(w) + BESIDE)
+    apart = 1e-6 * float(abs(A).sum(axis=0).max())
+    shifts = {"SA": float(w.min()) - apart, "SM": 1e-9 * apart}
+    how = {"which": which} if which not in shifts else {"sigma": shifts[which], "which": "LM"}
+    start = np.random.default_rng(1).standard_normal(n)
+    try:
+        return solver(A, many, v0=start, return_eigenvectors=False, **how)
+    except (ArpackError, RuntimeError):  # the shifted matrix is singular, or nothing converges
+        return None
 
 
 # --- least squares

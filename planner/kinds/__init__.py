@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from ..problems import Problem
 
 # kinds that are solved from products alone, or sparse, and what solves them
-_NOT_DENSE = {"linear_system": "sparse_linear_system", "eigenpairs": "eigenpairs"}
+_NOT_DENSE = {
+    "linear_system": "sparse_linear_system", "eigenpairs": "eigenpairs", "matrix_function": "matrix_function"
+}  # fmt: skip
 
 
 @cache
@@ -44,9 +46,13 @@ def kind_of(name: str) -> Kind:
         from .eigenpairs import EigenpairsKind
 
         return EigenpairsKind()
+    if name == "matrix_function":
+        from .matrix_function import MatrixFunctionKind
+
+        return MatrixFunctionKind()
     raise NoAlgorithm(
         f"no algorithm registered yet for {name.replace('_', ' ')} problems;"
-        " linear_system, least_squares, low_rank and eigenpairs can be solved",
+        " linear_system, least_squares, low_rank, eigenpairs and matrix_function can be solved",
         kind=name,
     )
 

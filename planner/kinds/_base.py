@@ -62,6 +62,9 @@ class Kind(ABC):
     defaults: frozenset[str]
     """Names of the algorithms that people call today: others must beat them by a margin."""
 
+    probes_count_iterations = False
+    """Whether what the probes may find decides how long a choice takes, and not only which one is the best."""
+
     @property
     @abstractmethod
     def algorithms(self) -> tuple[Algorithm, ...]:
@@ -97,13 +100,13 @@ class Kind(ABC):
         return task
 
     def glance(
-        self, A: Any, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any
-    ) -> tuple[bool, Evidence]:
-        """Whether one of those that run `at_once` is worth trying, and what a glance at A has shown.
+        self, A: Any, b: Any, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any
+    ) -> tuple[bool, Evidence, dict[str, Any]]:
+        """Whether one of those that run `at_once` is worth trying, what a glance at A has shown, and its by-products.
 
         In the library that it is going to run in, and only where that takes little beside it. A may not be finite.
         """
-        return True, evidence
+        return True, evidence, {}
 
     def setting(self, name: str, task: Task) -> tuple[Algorithm, Any]:
         """The algorithm `name` with the options it has on the library that small problems are best solved with.
@@ -205,6 +208,10 @@ class Kind(ABC):
     @abstractmethod
     def unscale(self, value: Any, exponent_A: int, exponent_b: int) -> Any:
         """The value of the problem from that of the problem with A 2^-exponent_A and b 2^-exponent_b."""
+
+    def scaled_back(self, value: Any, task: Task, exponent_A: int, exponent_b: int) -> Any:
+        """`unscale` where it takes more than the exponents to know how."""
+        return self.unscale(value, exponent_A, exponent_b)
 
 
 def interval_or(value: Interval | None, default: float) -> float:

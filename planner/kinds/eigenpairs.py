@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ...primitives import algorithms_for
 from ...primitives.algorithm import Algorithm, Breakdown, Outcome
-from ...primitives.eigenpairs import _filter
-from ...primitives.eigenpairs._common import Symmetric, host, product_bytes, random_block, wanted
+from ...primitives.eigenpairs import arpack
+from ...primitives.eigenpairs import filtered_krylov_schur as krylov
+from ...primitives.eigenpairs._common import Symmetric, host, product_bytes, random_block, supposed, wanted
 from ...primitives.evidence import Evidence, Finding
 from ...primitives.kernels._library import Library
 from ...primitives.sparse_linear_system import SYMMETRIC, superlu
@@ -29,7 +32,10 @@ from ._base import Kind, ProbeStep, times_power_of_two
 _SMALL = 200  # order up to which LAPACK takes about as long as planning
 _STEPS = 60  # of the Lanczos probe
 _DENSE = 3000  # order of an array from which its products are little beside LAPACK
-_POLYNOMIALS = ("krylov_schur", "filtered_subspace")
+# What the probe of the spectrum may find: (chance, gap beyond the wanted end over the spread of the spectrum), of large
+# eigenvalues and of small ones. Guesses, made with a dozen real matrices and grids in view, not a fit.
+_LARGE = (0.45, 0.1), (0.3, 1e-2), (0.17, 7e-4), (0.08, 1e-4)
+_LITTLE = (0.2, 0.1), (0.3, 1e-2), (0.3, 5e-4), (0.2, 5e-5)
 
 
 def _structure(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tuple[Task, Evidence, dict[str, Any]]:
@@ -48,7 +54,7 @@ def _structure(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> 
             "A was declared spd, and an entry of its diagonal is negative", argument="assume", found="indefinite"
         )
     sentence = "A is symmetric" + (", and not positive definite: its diagonal is not positive" if least < 0.0 else "")
-    return task, replace(_told(evidence, "structure", sentence), pattern=1.0), {}
+    return task, replace(_told(evidence, "structure", sentence), diagonal_pivots=True), {}
 
 
 def _not_symmetric(difference: float, size: float) -> str:
@@ -64,15 +70,27 @@ def _spectrum(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> t
     except NonFiniteInput as error:
         raise Breakdown(str(error)) from error
     low, high = float(found.values[0]), float(found.values[-1])
-    if task.structure == "spd" and low < -1e-12 * max(abs(low), abs(high)):
+    if task.structure == "spd":
+        _check_sign(low, max(abs(low), abs(high)))
+    evidence = replace(evidence, ritz=found.triples)
+    sentence = f"its Ritz values go from {low:.4g} to {high:.4g} in {found.steps} Lanczos steps"
+    return task, _told(evidence, "spectrum", sentence), {}
+
+
+def _check_sign(low: float, size: float, rounding: float = 0.0) -> None:
+    """Raise DeclarationMismatch where a Rayleigh quotient of a matrix that is declared spd is negative."""
+    if low < -max(1e-12, rounding) * size:
         raise DeclarationMismatch(
             "A was declared spd, and a Rayleigh quotient of it is negative; declare it symmetric, or nothing",
             argument="assume",
             found="indefinite",
         )
-    evidence = replace(evidence, ritz=found.triples)
-    sentence = f"its Ritz values go from {low:.4g} to {high:.4g} in {found.steps} Lanczos steps"
-    return task, _told(evidence, "spectrum", sentence), {}
+
+
+def _spectra(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
+    """From easy to hard, those with a gap after the wanted end and those without."""
+    spectra = _LARGE if task.which in ("LA", "LM") else _LITTLE
+    return [(chance, replace(evidence, ritz=supposed(task, gap))) for chance, gap in spectra]
 
 
 def _fill(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tuple[Task, Evidence, dict[str, Any]]:
@@ -89,6 +107,7 @@ class EigenpairsKind(Kind):
 
     name = "eigenpairs"
     defaults = frozenset({"lapack", "arpack", "arpack_shift_invert"})
+    probes_count_iterations = True
 
     @property
     def algorithms(self) -> tuple[Algorithm, ...]:
@@ -111,7 +130,8 @@ class EigenpairsKind(Kind):
                     (reading(product_bytes(t, e), _STEPS), vectors(t.n, 12.0 * _STEPS)), 8.0 * 8.0 * t.n
                 ),
                 _spectrum,
-                always=True,
+                _spectra,
+                thin_calls=12.0 * _STEPS,
             ),
             ProbeStep(
                 "fill",
@@ -174,23 +194,36 @@ class EigenpairsKind(Kind):
         self, lib: Library, A: Any, b: Any, outcome: Outcome, task: Task, evidence: Evidence, *,
         metric: str, target: float | None, reuse: Mapping[str, Any], seed: int, confidence: float,
     ) -> Certificate:  # fmt: skip
-        return certificate.certify(
-            A, tuple(map(lib.to_numpy, outcome.value)), task, evidence, target, self.lapack_target(task, evidence),
-            order=reuse.get(superlu.ORDER), seed=seed, confidence=confidence,
+        w, V = map(lib.to_numpy, outcome.value)
+        found = certificate.certify(
+            A, (w, V), task, evidence, target, self.lapack_target(task, evidence), order=reuse.get(superlu.ORDER),
+            seed=seed, confidence=confidence,
         )  # fmt: skip
+        if task.structure == "spd" and found.satisfied:
+            _check_sign(float(w.min()), float(np.abs(w).max()), found.bound)
+        return found
 
     def needs_norm(self, A: Any, value: Any, task: Task, metric: str) -> bool:
         return False
 
     def remarks(self, task: Task, evidence: Evidence, chosen: Candidate) -> list[str]:
-        if chosen.algorithm in _POLYNOMIALS:
-            return [f"a filter of degree {_filter.DEGREE} saves outer iterations and memory for a basis, not products"]
-        if task.n <= _SMALL or chosen.algorithm == "lapack":
+        if task.n <= _SMALL or chosen.algorithm in ("lapack", "arpack_shift_invert"):
             return []
-        return [
-            f"on one processor little is gained by a filter of degree {_filter.DEGREE}: fewer outer iterations, more"
-            " products"
-        ]
+        if chosen.algorithm == "filtered_subspace":
+            return ["a filter saves iterations, orthogonalization and memory for a basis, not products"]
+        ways = {krylov.ALGORITHM.label(options): options for options in krylov.options(task, evidence)}
+        options, taken = ways.get(chosen.label, krylov.Options(basis="medium")), chosen.label in ways
+        if krylov.applies(task, evidence, options) is not None:
+            return []
+        plain = arpack.counts(task, evidence, arpack.Options()).median
+        steps, products = krylov.steps_and_products(task, evidence, options)
+        name = "Chebyshev's" if options.filter == "chebyshev" else "the best of three"
+        verb = "orthogonalizes" if taken else "would orthogonalize"
+        told = f"a filter ({name}) {verb} {steps:.0f} vectors, not {plain:.0f}, with {products:.0f} products"
+        notes = [f"{told}: {'' if evidence.ritz else 'not '}probed"]
+        if taken:
+            return [*notes, "a filter saves orthogonalization and memory for a basis, which outweigh its products here"]
+        return [*notes, "on one processor little is gained by a filter: its products outweigh what it saves"]
 
     def diagnosis(self, A: Any, task: Task) -> str:
         if task.access == "operator":

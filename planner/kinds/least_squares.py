@@ -129,15 +129,15 @@ class LeastSquaresKind(Kind):
         return (self.setting(name, task) for name in names)
 
     def glance(
-        self, A: Any, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any
-    ) -> tuple[bool, Evidence]:
+        self, A: Any, b: Any, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any
+    ) -> tuple[bool, Evidence, dict[str, Any]]:
         if algorithm.name == "householder_qr":  # the normal equations may have shown that the rank is not full
-            return evidence.condition.median < 1.0 / task.unit_roundoff, evidence
+            return evidence.condition.median < 1.0 / task.unit_roundoff, evidence, {}
         large = float(task.m) * task.n * min(task.m, task.n) >= _WORTH_A_GLANCE
         if algorithm.name != "normal_equations" or not large or not _rows_may_tell(task, self.known(task, evidence)):
-            return True, evidence
+            return True, evidence, {}
         seen = sampled_rows.run(A, task, evidence, backend=options.backend)
-        return seen.condition.median <= normal_equations.limit(options.dtype), seen
+        return seen.condition.median <= normal_equations.limit(options.dtype), seen, {}
 
     def known(self, task: Task, evidence: Evidence) -> Evidence:
         if evidence.condition.high < math.inf or evidence.scaled_condition.high < math.inf:

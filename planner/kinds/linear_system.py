@@ -163,12 +163,12 @@ class LinearSystemKind(Kind):
         return (self.setting(name, task) for name in names)
 
     def glance(
-        self, A: Any, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any
-    ) -> tuple[bool, Evidence]:
+        self, A: Any, b: Any, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any
+    ) -> tuple[bool, Evidence, dict[str, Any]]:
         if algorithm.name != "mixed_lu":
-            return True, evidence
+            return True, evidence, {}
         evidence = effective_rank.run(A, task, evidence, backend=options.backend)
-        return evidence.effective_rank is not None and evidence.effective_rank >= _EVEN_ENOUGH, evidence
+        return evidence.effective_rank is not None and evidence.effective_rank >= _EVEN_ENOUGH, evidence, {}
 
     def floor(self, task: Task, evidence: Evidence) -> float:
         return task.unit_roundoff

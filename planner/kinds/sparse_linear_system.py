@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 
 from ...primitives import algorithms_for
-from ...primitives.algorithm import Algorithm, Breakdown, Outcome
+from ...primitives.algorithm import Algorithm, Outcome
 from ...primitives.evidence import Evidence, Finding
 from ...primitives.interval import Interval
 from ...primitives.kernels._library import Library
+from ...primitives.sparse_linear_system import _cg
 from ...primitives.sparse_linear_system import _iterations as iterations
-from ...primitives.sparse_linear_system._common import Product, product_bytes, reading, vectors
+from ...primitives.sparse_linear_system._common import product_bytes, reading, vectors
+from ...primitives.sparse_linear_system.cg_jacobi import VECTORS
 from ...primitives.task import Task
 from ...primitives.work import Work
-from ...probes import ritz, sparse_structure
-from ...profiles.errors import DeclarationMismatch, NoAlgorithm, NonFiniteInput
+from ...probes import conjugate_gradients, sparse_structure
+from ...profiles.errors import DeclarationMismatch, NoAlgorithm
 from ..certificate import Certificate
 from ..certify import sparse_linear_system as certificate
 from ..plans import Candidate
@@ -28,13 +30,15 @@ from ._base import Kind, ProbeStep, times_power_of_two
 
 _SMALL = 2000  # order up to which, with so few entries, a direct factorization takes about as long as planning
 _SMALL_ENTRIES = 30_000
-_STEPS = 50  # of the Lanczos probe
-_STREAM = 0x9217  # of the random part of its start
-_MIXED = 0.1  # of that part, beside b: what b has nothing of is seen too
+_LONG_ROWS = 12.0  # entries of one, in the mean
+_FEW = 25  # iterations
+_STEPS = 50  # of conjugate gradients, as a probe
 _WORTH_A_DIAGNOSIS = 1000
 # What the probe of the spectrum may find: (chance, condition number). And that of the fill, over what is guessed.
-_SPECTRA = (0.4, 3e2), (0.4, 3e4), (0.15, 3e6)
-_FILLS = (0.3, 0.2), (0.4, 1.0), (0.3, 5.0)
+_SPECTRA = (0.25, 1e1), (0.25, 3e2), (0.3, 3e4), (0.1, 3e6)
+_EASY = 30.0  # a condition number with which the probe comes to the end
+_INDEFINITE = 0.1
+_FILLS = (0.4, 0.2), (0.35, 0.6), (0.25, 3.0)
 
 
 def _structure(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tuple[Task, Evidence, dict[str, Any]]:
@@ -45,39 +49,38 @@ def _structure(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> 
 
 
 def _spectrum(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tuple[Task, Evidence, dict[str, Any]]:
-    """Lanczos from b, so that the weights are those which the iterations on b meet, and a little of a random vector."""
-    product, scale = Product(A, task), np.ones(task.n)
-    if task.access == "sparse":
-        scale = 1.0 / np.sqrt(product.A.diagonal())
-    column = np.asarray(b, dtype=np.float64) if np.ndim(b) == 1 else np.asarray(b[:, 0], dtype=np.float64)
-    start = _unit(scale * column) + _MIXED * _unit(
-        np.random.default_rng(np.random.Philox(key=task.seed ^ _STREAM)).standard_normal(task.n)
-    )
-    try:
-        found = ritz.run(lambda v: scale * product(scale * v), start, _STEPS, keep=False)
-    except NonFiniteInput as error:  # beyond the range of numbers on the way: other ways are left
-        raise Breakdown(str(error)) from error
-    low, high = float(found.values[0]), float(found.values[-1])
+    """The first iterations of conjugate gradients: as many as they need, where those are few."""
+    return _iterated(A, b, task, evidence, _STEPS)
+
+
+def _iterated(A: Any, b: Any, task: Task, evidence: Evidence, most: int) -> tuple[Task, Evidence, dict[str, Any]]:
+    aim = task if task.target else replace(task, target=_default_target(task))
+    seen = conjugate_gradients.run(A, b, aim, most)
     rounding = 1e-12 if str(A.dtype) != "float32" else 1e-5
-    if low < -rounding * max(abs(low), abs(high)):
+    if seen.state is None:
+        if seen.curvature >= -rounding * seen.size:
+            return task, _told(evidence, "its smallest Ritz value is zero to working accuracy"), {}
         if task.structure == "spd":
             raise DeclarationMismatch(
                 "A was declared spd, and a Rayleigh quotient of it is negative; declare it symmetric, or nothing",
                 argument="assume",
                 found="indefinite",
             )
-        sentence = f"it has a Ritz value of {low:.2g} beside one of {high:.2g}: not positive definite"
+        sentence = f"it has a Rayleigh quotient of {seen.curvature:.2g}: not positive definite"
         return replace(task, structure="indefinite"), _told(evidence, sentence), {}
-    if not low > 0.0:
-        return task, _told(evidence, "its smallest Ritz value is zero to working accuracy"), {}
-    evidence = replace(evidence, ritz=found.triples)
-    count = iterations.plain(task if task.target else replace(task, target=_default_target(task)), evidence)
+    ritz = () if seen.ritz is None else seen.ritz.triples
+    evidence = replace(evidence, ritz=ritz, cg_steps=seen.state.done, cg_converged=seen.state.converged)
+    steps, left = f"{seen.state.done} iterations of conjugate gradients", {_cg.STARTED: seen.state}
+    if seen.ritz is None:
+        return task, _told(evidence, "b is zero"), left
     scaled = "scaled to a unit diagonal " if task.access == "sparse" else ""
-    sentence = (
-        f"{scaled}its Ritz values go from {low:.2g} to {high:.2g} in {found.steps} Lanczos steps: about"
-        f" {count.median:.0f} ({count.low:.0f} to {count.high:.0f}) iterations of conjugate gradients"
-    )
-    return task, _told(evidence, sentence), {}
+    low, high = float(seen.ritz.values[0]), float(seen.ritz.values[-1])
+    sentence = f"{scaled}its Ritz values go from {low:.2g} to {high:.2g} in {steps}, "
+    if seen.state.converged:
+        return task, _told(evidence, sentence + "which are enough"), left
+    count = iterations.plain(aim, evidence)
+    sentence += f"which will take about {count.median:.0f} ({count.low:.0f} to {count.high:.0f})"
+    return task, _told(evidence, sentence), left
 
 
 def _default_target(task: Task) -> float:
@@ -85,21 +88,21 @@ def _default_target(task: Task) -> float:
     return min(0.5, (10.0 + 4.0 * math.sqrt(task.n)) * task.unit_roundoff)
 
 
-def _unit(v: np.ndarray) -> np.ndarray:
-    size = float(np.linalg.norm(v))
-    return v / size if size > 0.0 else v
-
-
 def _told(evidence: Evidence, sentence: str) -> Evidence:
     return replace(evidence, findings=(*evidence.findings, Finding("spectrum", sentence)))
 
 
 def _spectra(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
-    """Uniform in the logarithm, which is neither easy nor hard."""
+    """Uniform in the logarithm, which is neither easy nor hard; so easy that the probe is the solution; indefinite."""
     found = []
     for chance, condition in _SPECTRA:
         values = np.geomspace(2.0 / condition, 2.0, 40)
-        found.append((chance, replace(evidence, ritz=tuple((float(value), 1.0 / 40.0, 0.0) for value in values))))
+        ritz = tuple((float(value), 1.0 / 40.0, 0.0) for value in values)
+        easy = condition < _EASY
+        steps = _STEPS // 2 if easy else _STEPS
+        found.append((chance, replace(evidence, ritz=ritz, cg_steps=steps, cg_converged=easy)))
+    if task.structure != "spd":
+        found.append((_INDEFINITE, replace(evidence, ritz=((-1.0, 1.0, 0.0),))))
     return found
 
 
@@ -140,7 +143,7 @@ class SparseLinearSystemKind(Kind):
                 "spectrum",
                 lambda t, e: t.structure in ("symmetric", "spd") and not e.ritz and t.n > 1,
                 lambda t, e, backend: Work(
-                    (reading(product_bytes(t, e), _STEPS), vectors(t.n, 12.0 * _STEPS)), 8.0 * 8.0 * t.n
+                    (reading(product_bytes(t, e), _STEPS), vectors(t.n, VECTORS * _STEPS)), 8.0 * 8.0 * t.n
                 ),
                 _spectrum,
                 _spectra,
@@ -148,7 +151,7 @@ class SparseLinearSystemKind(Kind):
             ),
             ProbeStep(
                 "fill",
-                lambda t, e: t.access == "sparse" and e.fill is None,
+                lambda t, e: t.access == "sparse" and e.fill is None and not (e.cg_converged and t.nrhs == 1),
                 lambda t, e, backend: sparse_structure.fill_work(t),
                 _fill,
                 _fills,
@@ -180,7 +183,24 @@ class SparseLinearSystemKind(Kind):
         return task.access == "sparse" and task.n <= _SMALL and task.nnz <= _SMALL_ENTRIES
 
     def at_once(self, task: Task, A: Any) -> Iterable[tuple[Algorithm, Any]]:
-        return (self.setting("superlu", task),) if self.small(task) else ()
+        if not self.small(task):
+            return ()
+        # where rows are short a factorization takes no longer than planning, and where they are long it may fill in
+        return (self.setting("cg_jacobi" if task.target and self._long_rows(task) else "superlu", task),)
+
+    def _long_rows(self, task: Task) -> bool:
+        return task.nnz >= _LONG_ROWS * task.n and task.n >= _FEW
+
+    def glance(
+        self, A: Any, b: Any, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any
+    ) -> tuple[bool, Evidence, dict[str, Any]]:
+        if algorithm.name != "cg_jacobi":
+            return True, sparse_structure.pivots(A, evidence), {}
+        task, evidence, _ = _structure(A, b, task, evidence, "")
+        if task.structure not in ("symmetric", "spd"):
+            return False, evidence, {}
+        _, seen, by_products = _iterated(A, b, task, evidence, _FEW)
+        return (True, seen, by_products) if seen.cg_converged else (False, evidence, {})
 
     def floor(self, task: Task, evidence: Evidence) -> float:
         return max(8.0 * 2.0**-53, task.unit_roundoff)
@@ -203,18 +223,22 @@ class SparseLinearSystemKind(Kind):
         return False
 
     def remarks(self, task: Task, evidence: Evidence, chosen: Candidate) -> list[str]:
-        if not evidence.ritz or not chosen.algorithm.startswith("cg"):
+        if evidence.cg_converged and task.nrhs == 1:
+            return ["conjugate gradients had solved it while they looked at the spectrum: nothing can be faster now"]
+        if not evidence.ritz or evidence.cg_converged or not chosen.algorithm.startswith("cg"):
             return []
         plain, fewer = (f(task, evidence).median for f in (iterations.plain, iterations.with_polynomial))
         products = (iterations.DEGREE + 1) * fewer
-        name, _ = iterations.polynomial(task, evidence)
+        made = chosen.algorithm == "cg_polynomial" or iterations.worth_making(task, evidence)
+        name = f" ({iterations.polynomial(task, evidence)[0]})" if made else ""
         if chosen.algorithm == "cg_polynomial":
             return [
-                f"a polynomial of degree {iterations.DEGREE} ({name}) takes {fewer:.0f} iterations instead of"
-                f" {plain:.0f}, which saves operations on vectors that take longer than products here"
+                f"a polynomial of degree {iterations.DEGREE}{name} takes {fewer:.0f} iterations instead of"
+                f" {plain:.0f}, which saves operations on vectors, and inner products to wait for, that take longer"
+                f" than {products:.0f} products here"
             ]
         return [
-            f"a polynomial of degree {iterations.DEGREE} ({name}) would take {fewer:.0f} iterations instead of"
+            f"a polynomial of degree {iterations.DEGREE}{name} would take {fewer:.0f} iterations instead of"
             f" {plain:.0f}, but {products:.0f} products: on one processor little is gained by that"
         ]
 

@@ -37,7 +37,7 @@ _INSIDE, _OUTSIDE, _FAR, _WHOLE = 5, 16, 10, 12  # values of the window, and of 
 
 
 class Probe(Protocol):
-    """What `planner.spectral_filter.SpectralProbe` is: see there."""
+    """What `eigenpairs.spectral_filters.SpectralProbe` is: see there."""
 
     @property
     def k(self) -> int: ...

@@ -26,8 +26,9 @@ from .krylov_schur import Pairs, order_of
 
 EXTRA = 5  # vectors beyond those that are wanted, of a basis or a block
 MOST_PRODUCTS = 30_000.0  # times a vector, after which an iteration is given up
-_UNKNOWN = Interval(10.0, 2.0, 60.0)  # outer iterations where nothing was probed
-_SPREAD = 4.0  # either way, of a count of outer iterations
+_SPREAD, _UNSEEN = 4.0, 12.0  # either way, of a count of outer iterations, and where nothing was probed
+_GAP = 5e-3  # beyond the wanted end, over the spread of the spectrum, where nothing was probed
+_WITHIN, _INSIDE = 20, 60  # eigenvalues near an end, beyond the wanted ones, and values for the rest of a spectrum
 _ALIKE = 1e-6  # relative difference of eigenvalues that are taken for one
 _ZERO = 1e-12  # of the largest Ritz value in magnitude: what counts as no sign
 _PAIR = 16.0  # operations on vectors for each that is wanted, at the end
@@ -154,14 +155,29 @@ def iterated(
     return Work(tuple(calls), 8.0 * task.n * max(held, 3.0 * k + 4.0) + copy_bytes(task), high)
 
 
+def supposed(task: Task, gap: float = _GAP) -> tuple[tuple[float, float, float], ...]:
+    """Ritz values, weights and residuals as `Evidence.ritz` has them, of a spectrum of one sign.
+
+    Alike at both ends: eigenvalues apart by a sixth of the gap, relative to the spread; the others are spread evenly.
+    """
+    near = min(wanted(task) + _WITHIN, max(1, task.n // 4))
+    apart = np.minimum(gap / 6.0 * np.arange(near), 0.4)
+    values = np.concatenate([apart, np.linspace(apart[-1] + 0.01, 0.99 - apart[-1], _INSIDE), 1.0 - apart[::-1]])
+    weights = np.full(len(values), 1.0 / task.n)
+    weights[near:-near] = max(1.0 - 2.0 * near / task.n, 1.0 / task.n) / _INSIDE
+    weights /= weights.sum()
+    return tuple((float(value), float(weight), 0.0) for value, weight in zip(1.0 + values, weights, strict=True))
+
+
 def seen(task: Task, evidence: Evidence, count: int) -> tuple[float, float, float]:
     """(k-th, count-th, last) eigenvalue from the end that is sought, where their values descend; from Ritz values.
 
     Each Ritz value stands for as many eigenvalues as its weight in the spectral measure of a random start says, and for
     one at least; the first of them is as far beyond the outermost Ritz value as its residual allows. Of eigenvalues
-    that are all one number, whose vectors need not be told apart, the second is the next number.
+    that are all one number, whose vectors need not be told apart, the second is the next number. Where nothing was
+    probed they are those of a spectrum that is neither easy nor hard.
     """
-    values, weights, residuals = np.array(evidence.ritz).T
+    values, weights, residuals = np.array(evidence.ritz or supposed(task)).T
     end = end_of(task, evidence)
     if end == "SA":
         values, weights, residuals = -values[::-1], weights[::-1], residuals[::-1]
@@ -179,11 +195,14 @@ def seen(task: Task, evidence: Evidence, count: int) -> tuple[float, float, floa
     return at_k, beyond, low
 
 
-def outer(task: Task, evidence: Evidence, steps: int, polynomial: Recurrence | None = None) -> Interval:
-    """Outer iterations of Krylov-Schur of so many steps each, with A or a polynomial of it, from Ritz values."""
+def outer(
+    task: Task, evidence: Evidence, steps: int, polynomial: Recurrence | None = None, factor: float = 1.0
+) -> Interval:
+    """Outer iterations of Krylov-Schur of so many steps each, with A or a polynomial of it, from Ritz values.
+
+    `factor` is how many times as many as the formula says were measured.
+    """
     end = end_of(task, evidence)
-    if not evidence.ritz or end == "SM":
-        return _UNKNOWN
     at_k, beyond, low = seen(task, evidence, wanted(task) + EXTRA + 1)
     if polynomial is not None:
         sign = -1.0 if end == "SA" else 1.0
@@ -191,7 +210,7 @@ def outer(task: Task, evidence: Evidence, steps: int, polynomial: Recurrence | N
         at_k, beyond, low = float(p[0]), float(max(p[1], p[2])), 0.0
         beyond = min(beyond, at_k * (1.0 - 1e-8))
     count = outer_iterations(at_k, np.array([low, beyond]), np.zeros(0), task.n, max(1, steps), max(task.target, 1e-15))
-    return Interval.around(min(max(1.0, count), 1e5), _SPREAD)
+    return Interval.around(min(max(1.0, factor * count), 1e5), _SPREAD if evidence.ritz else _UNSEEN)
 
 
 def converged(task: Task) -> Interval:

@@ -44,7 +44,7 @@ def _block(task: Task) -> int:
 
 def applies(task: Task, evidence: Evidence, options: Settings) -> str | None:
     """As for Krylov-Schur with a filter."""
-    return filtered_krylov_schur.applies(task, evidence, options)
+    return filtered_krylov_schur.applies(task, evidence, filtered_krylov_schur.Options())
 
 
 def counts(task: Task, evidence: Evidence) -> Interval:
@@ -75,10 +75,10 @@ def error(task: Task, evidence: Evidence, options: Settings) -> Interval:
 def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
     """(w, V), wanted end first. Raises Breakdown where there is no filter, or it does not converge."""
     product, r = Symmetric(A, task), _block(task)
-    polynomial = _filter.short_run(product, task, evidence, r)
+    choice = _filter.short_run(product, task, evidence, r, "chebyshev")
     most = max(5, int(MOST_PRODUCTS / (_filter.DEGREE * r)))
     pairs = filtered_subspace(
-        product, polynomial, random_block(task, r)[:, 1:], wanted(task), which=end_of(task, evidence),
+        product, choice.polynomial, random_block(task, r)[:, 1:], wanted(task), which=end_of(task, evidence),
         tolerance=0.5 * task.target, most=most,
     )  # fmt: skip
     return found(product, pairs, task)

@@ -73,7 +73,7 @@ def needs_entries(task: Task) -> str | None:
 
 def may_be_definite(task: Task, evidence: Evidence) -> str | None:
     """The reason why not, where A is not symmetric, or seen not to be positive definite."""
-    if task.structure == "indefinite":
+    if task.structure == "indefinite" or (evidence.ritz and evidence.ritz[0][0] <= 0.0):
         return "A is symmetric and not positive definite"
     if task.structure not in SYMMETRIC:
         declared = "; declare it with assume='spd' if it is" if task.access == "operator" else ""
@@ -136,11 +136,11 @@ def norm_from_below(product: Product, task: Task, *, steps: int | None = None) -
     """
     bound = 0.0
     if task.access == "sparse" and task.n:
-        A = product.A
-        squares = A.data * A.data
-        rows = np.repeat(np.arange(task.n), np.diff(A.indptr))
-        longest = max(float(np.bincount(i, squares, task.n).max()) for i in (rows, A.indices))
-        bound = math.sqrt(longest)
+        from scipy.sparse import csr_array
+
+        A, ones = product.A, np.ones(task.n)
+        squares = csr_array((A.data * A.data, A.indices, A.indptr), shape=A.shape)
+        bound = math.sqrt(max(float((squares @ ones).max()), float((squares.T @ ones).max())))
     if steps is None:
         steps = 0 if task.access == "sparse" else 8
     v = np.random.default_rng(np.random.Philox(key=task.seed)).standard_normal(task.n)

@@ -18,11 +18,14 @@ from ..evidence import Evidence
 from ..interval import Interval
 from ..polynomials import Recurrence, chebyshev, forecast, ritz_least_squares
 from ..task import Task
+from ._common import product_bytes
 
 # To a residual of 1e-10, where nothing was probed: the mean, for it is what the time grows with.
 _UNKNOWN = Interval(800.0, 10.0, 8000.0)
 _MOST = 20_000
 DEGREE = 11  # of polynomials
+_LONG = 4e8  # bytes that the iterations read, in some 30 ms
+_SHARE = 1.3 / (DEGREE + 1.0)  # of the iterations, that are left with a polynomial: 1.1 to 1.5 times the least possible
 _MARGIN = 1.05  # beyond the largest Ritz value, where polynomials end
 _CLEARLY = 0.85  # of the learned polynomial's forecast: another's, the least of several, is preferred from there
 
@@ -44,9 +47,20 @@ def tolerance(task: Task, ritz: Ritz) -> float:
 def plain(task: Task, evidence: Evidence) -> Interval:
     """Iterations with Jacobi's preconditioner, for one right-hand side."""
     ritz = evidence.ritz
+    if evidence.cg_converged:
+        return Interval.around(max(1.0, evidence.cg_steps), 1.2)
     if not ritz or ritz[0][0] <= 0.0:
         return (_UNKNOWN * (math.log(1.0 / tolerance(task, ())) / 23.0)).at_most(2.0 * task.n).at_least(1.0)
     return _corrected(_counted(ritz, tolerance(task, ritz), None), task, evidence)
+
+
+def left(task: Task, evidence: Evidence) -> Interval:
+    """The same for all right-hand sides, without the iterations that a probe has done on one of them."""
+    count, done = plain(task, evidence), float(evidence.cg_steps)
+    if evidence.cg_converged:
+        return count * (task.nrhs - 1.0) if task.nrhs > 1 else Interval.exact(0.0)
+    ends = (max(0.0, task.nrhs * end - done) for end in (count.median, count.low, count.high))
+    return Interval(*ends)
 
 
 def _corrected(count: float, task: Task, evidence: Evidence) -> Interval:
@@ -57,9 +71,17 @@ def _corrected(count: float, task: Task, evidence: Evidence) -> Interval:
     return Interval.around(max(1.0, min(factor * count, 1.5 * task.n)), spread)
 
 
+def worth_making(task: Task, evidence: Evidence) -> bool:
+    """Whether making polynomials, some milliseconds, is little beside the iterations without one."""
+    return plain(task, evidence).median * product_bytes(task, evidence) >= _LONG
+
+
 def with_polynomial(task: Task, evidence: Evidence) -> Interval:
-    """The same with the better of the polynomials of `polynomial`."""
+    """The same with the better of the polynomials of `polynomial`; about, where they are not `worth_making`."""
     assert evidence.ritz
+    if not worth_making(task, evidence):
+        known = plain(task, evidence) * _SHARE
+        return Interval(known.median, known.low / 1.2, known.high * 1.2).at_least(1.0)
     aim = tolerance(task, evidence.ritz)
     return _corrected(_counted(evidence.ritz, aim, _best(evidence.ritz, aim)), task, evidence)
 

@@ -78,7 +78,7 @@ def work(task: Task, evidence: Evidence, options: Options) -> Work:
     )
     room = 2.0 * ENTRY * (lower + (EXTRA * task.n if options.drop else 0.0))
     peak = answer_bytes(task, 11.0) + 2.0 * ENTRY * lower + room
-    return Work(calls, peak, count.high / count.median)
+    return Work(calls, peak, count.high / count.median, _cg.REDUCTIONS * total)
 
 
 def error(task: Task, evidence: Evidence, options: Options) -> Interval:

@@ -69,7 +69,8 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
         reading(product_bytes(task, evidence) + _APPLY * task.nnz, total),
         vectors(task.n, VECTORS * total),
     )
-    return Work(calls, answer_bytes(task, 9.0) + 8.0 * ENTRY * task.nnz, count.high / count.median)
+    peak = answer_bytes(task, 9.0) + 8.0 * ENTRY * task.nnz
+    return Work(calls, peak, count.high / count.median, _cg.REDUCTIONS * total)
 
 
 def error(task: Task, evidence: Evidence, options: Settings) -> Interval:

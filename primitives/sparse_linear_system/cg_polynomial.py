@@ -40,6 +40,8 @@ _VECTORS = 8.0  # copies of a vector for each term of the recurrence
 def applies(task: Task, evidence: Evidence, options: Settings) -> str | None:
     """Symmetric matrices whose spectrum was probed and is positive."""
     reason = may_be_definite(task, evidence)
+    if reason is None and evidence.cg_converged:
+        return f"conjugate gradients need no more than {evidence.cg_steps} iterations without a polynomial"
     if reason is None and not (evidence.ritz and evidence.ritz[0][0] > 0.0):
         return "the spectrum, which a polynomial is made for, was not probed"
     return reason
@@ -53,7 +55,7 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
         reading(product_bytes(task, evidence), (terms + 1) * total + 10.0),
         vectors(task.n, (VECTORS + terms * _VECTORS) * total),
     )
-    return Work(calls, answer_bytes(task, 11.0), count.high / count.median)
+    return Work(calls, answer_bytes(task, 11.0), count.high / count.median, _cg.REDUCTIONS * total)
 
 
 def error(task: Task, evidence: Evidence, options: Settings) -> Interval:

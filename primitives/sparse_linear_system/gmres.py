@@ -59,7 +59,8 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
     if task.access == "sparse":
         calls += [reading(_PER_FILL * kept), reading(_PER_SOLVE * kept, total)]
         peak += 1.3 * ENTRY * (_FILL + 4.0) * task.nnz
-    return Work(tuple(calls), peak, count.high / count.median)
+    one_by_one = 1.0 + 0.5 * min(_RESTART, count.median)  # with each of the basis, half full in the mean
+    return Work(tuple(calls), peak, count.high / count.median, one_by_one * total)
 
 
 def error(task: Task, evidence: Evidence, options: Settings) -> Interval:

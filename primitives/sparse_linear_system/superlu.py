@@ -1,11 +1,10 @@
 """Sparse LU with partial or threshold pivoting (SuperLU, through SciPy), in an order of little fill.
 
-Where A has a large diagonal and a pattern that is about symmetric: approximate minimum degree on A + A', and pivots on
-the diagonal where they are not smaller than a tenth of their column (a thousandth of it in a symmetric A of positive
-diagonal, which is likely to be definite; at all if it was seen to be). The fill is known beforehand then, exactly
-unless pivots leave the diagonal; the order is what the probe of the fill leaves behind. Else column approximate
-minimum degree and partial pivoting, of which the fill is a guess. One step of refinement where the residual asks for
-it.
+Where A has a large diagonal: minimum degree on A + A', and pivots on the diagonal where they are not smaller than a
+tenth of their column (a thousandth of it in a symmetric A of positive diagonal, which is likely to be definite; at all
+if it was seen to be). The fill is known beforehand then, exactly unless pivots leave the diagonal or A is not
+symmetric; the order is what the probe of the fill leaves behind. Else column approximate minimum degree and partial
+pivoting, of which the fill is a guess. One step of refinement where the residual asks for it.
 
 References: Demmel, Eisenstat, Gilbert, Li and Liu, SIAM J. Matrix Anal. Appl. 20 (1999); Amestoy, Davis and Duff, ibid.
 17 (1996).
@@ -22,7 +21,7 @@ from ..algorithm import Algorithm, Breakdown, Outcome
 from ..evidence import Evidence
 from ..interval import Interval
 from ..task import Task
-from ..work import Work
+from ..work import KernelCall, Work
 from ._common import (
     ENTRY,
     Product,
@@ -39,19 +38,14 @@ from ._common import (
 
 ORDER = "elimination_order"  # the by-product that a probe of the fill leaves
 _UNKNOWN_FILL = Interval(20.0, 2.0, 150.0)  # times the entries of A; the middle one is the mean
-_MIRRORED = 0.5  # share of entries with a mirror image from which the order is that of A + A'
 _THRESHOLD = {"spd": 0.0, "symmetric": 1e-3}  # by structure; else
 _PIVOTING = 0.1
-# Bytes whose reading takes as long as the factorization for an entry of L + U, for an operation, for an entry of A that
-# is ordered; and a solve for an entry of L + U.
-_PER_FILL, _PER_FLOP, PER_ORDERED, PER_SOLVE = 780.0, 1.3, 9000.0, 60.0
+# Bytes whose reading takes as long as the factorization for an entry of L + U, and for an operation; as ordering for an
+# entry of A, and for a row; and as a solve for an entry of L + U.
+_PER_FILL, _PER_FLOP, _PER_ORDERED, _PER_ROW, PER_SOLVE = 780.0, 1.3, 1000.0, 10_000.0, 60.0
 _MOST_FILL = 2.0**31
+_OWN_ORDER = 2000  # up to this order SuperLU's own multiple minimum degree is as fast, and compiles nothing
 _STORED = 24.0  # bytes for an entry of L + U, where blocks are stored with their zeros; 12 to 29 were measured
-
-
-def mirrored(task: Task, evidence: Evidence) -> bool:
-    """Whether the order is that of A + A'."""
-    return evidence.pattern is not None and evidence.pattern >= _MIRRORED
 
 
 def fill(task: Task, evidence: Evidence) -> Interval:
@@ -65,6 +59,11 @@ def flops(task: Task, evidence: Evidence) -> Interval:
         return evidence.fill_flops
     known = fill(task, evidence)
     return Interval(*(1.5 * size * size / max(1, task.n) for size in (known.median, known.low, known.high)))
+
+
+def ordering(task: Task) -> KernelCall:
+    """Ordering, which looks at every entry again and again."""
+    return reading(_PER_ORDERED * task.nnz + _PER_ROW * task.n)
 
 
 def applies(task: Task, evidence: Evidence, options: Settings) -> str | None:
@@ -85,7 +84,7 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
         reading(product_bytes(task, evidence), task.nrhs + 10.0),
     ]
     if evidence.fill is None:
-        calls.append(reading(PER_ORDERED * task.nnz))
+        calls.append(ordering(task))
     spread = max(1.5, operations.high / max(operations.median, 1.0))
     peak = _STORED * size.high + 6.0 * ENTRY * task.nnz + answer_bytes(task, 12.0)
     return Work(tuple(calls), peak, min(spread, 30.0))
@@ -106,16 +105,18 @@ def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reu
     order = None
     how: dict[str, Any] = {"permc_spec": "COLAMD"}
     matrix = product.A
-    if mirrored(task, evidence):
+    if evidence.diagonal_pivots:
+        definite = bool(evidence.ritz and evidence.ritz[0][0] > 0.0)
+        threshold = 0.0 if definite else _THRESHOLD.get(task.structure, _PIVOTING)
+        how = {"permc_spec": "MMD_AT_PLUS_A", "diag_pivot_thresh": threshold, "options": {"SymmetricMode": True}}
         order = reuse.get(ORDER)
-        if order is None:
+        if order is None and task.n > _OWN_ORDER:
             from ..sparse import minimum_degree
 
             order = minimum_degree(matrix).order
-        definite = bool(evidence.ritz and evidence.ritz[0][0] > 0.0)
-        threshold = 0.0 if definite else _THRESHOLD.get(task.structure, _PIVOTING)
-        how = {"permc_spec": "NATURAL", "diag_pivot_thresh": threshold, "options": {"SymmetricMode": True}}
-        matrix = matrix[order][:, order]
+        if order is not None:
+            how["permc_spec"] = "NATURAL"
+            matrix = matrix[order][:, order]
     try:
         factors = splu(sp.csc_array(matrix), **how)
     except RuntimeError as error:  # a pivot is zero, or indices do not do

@@ -100,6 +100,20 @@ def test_interval_of_a_sum_is_as_wide_as_its_parts() -> None:
     assert many.seconds.sigma == pytest.approx(one.seconds.sigma, rel=1e-6, abs=0.0)
 
 
+def test_synchronizations_are_waited_for_one_by_one() -> None:
+    profile = profile_of(table_of("gemm", lambda m, n, k: 1e-3))
+    work = Work((Calls("scipy", "float64")("gemm", 100, 100, 100, count=4.0),), reductions=50.0)
+    alone, waiting = price(work, profile), price(work, profile.with_reductions(1e-3))
+    assert waiting.seconds.median == pytest.approx(alone.seconds.median + 0.05, rel=1e-12, abs=0.0)
+    assert waiting.seconds.low < waiting.seconds.median < waiting.seconds.high
+    assert waiting.calls == alone.calls
+    assert (work + work).reductions == 100.0
+    assert work.holding(8.0).reductions == 50.0
+    for wrong in (-1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="reduction"):
+            profile.with_reductions(wrong)
+
+
 def test_count_and_breakdown() -> None:
     profile = profile_of(table_of("gemm", roofline("gemm")), table_of("gemv", roofline("gemv")))
     k = Calls("scipy", "float64")

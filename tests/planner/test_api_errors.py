@@ -102,7 +102,7 @@ def test_progress_to_a_function():
 
 UNSOLVED = {
     "product": nla.Product(A, A),
-    "matrix_function": nla.MatrixFunction(A, "exp"),
+    "matrix_function": nla.MatrixFunction(A, "polar"),
     "trace": nla.Trace(A),
     "spectral_density": nla.SpectralDensity(A + A.T),
     "hierarchical": nla.Hierarchical(A, 2),

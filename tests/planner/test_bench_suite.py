@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 import autonla as nla
 from autonla.planner.bench import Row, measure, suite
@@ -38,17 +39,19 @@ def test_the_folder_holds_all_of_them(shared_data, monkeypatch):
     monkeypatch.setenv("AUTONLA_SHARED_DATA", str(shared_data))
     assert left_out() == 0
     found = {instance.name: instance for instance in real_instances()}
-    assert 35 <= len(found) <= 45
-    assert 2 <= sum(instance.daily for instance in found.values()) <= 5
+    assert 55 <= len(found) <= 65
+    assert 2 <= sum(instance.daily for instance in found.values()) <= 6
     seen = 0
     for name, instance in found.items():
         if instance.tags["real"].startswith(LARGE):
             continue
         problem = instance.problem()
-        A = np.asarray(problem.A)
+        sparse = instance.name.startswith("sparse")
+        assert sp.issparse(problem.A) == (sparse or (instance.family == "eigenpairs" and "digits" not in name))
+        A = problem.A.data if sp.issparse(problem.A) else np.asarray(problem.A)
         assert np.isfinite(A).all(), name
         assert A.any(), name
-        assert problem.kind == instance.family
+        assert problem.kind == ("linear_system" if sparse else instance.family)
         seen += 1
     assert seen >= 25
 
@@ -62,7 +65,7 @@ def test_budgets_have_limits_and_names_that_say_so():
         assert (" ms" in instance.name) == (budget.latency is not None)
         assert ("within" in instance.name) == (budget.memory is not None)
         assert (", to " in instance.name) == (budget.accuracy is not None)
-    assert {i.family for i in limited} == {"least_squares", "linear_system", "low_rank"}
+    assert {i.family for i in limited} == {"least_squares", "linear_system", "low_rank", "sparse_linear_system"}
     assert any(i.budget.accuracy is None for i in limited)
 
 

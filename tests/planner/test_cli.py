@@ -10,12 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import scipy.io
+import scipy.sparse
 from typer.testing import CliRunner
 
 import autonla
 from autonla import profiles
 from autonla.planner import cli
 from autonla.profiles import records
+from tests.primitives.test_incomplete_cholesky import laplacian
 
 RNG = np.random.default_rng(5)
 SQUARE = RNG.standard_normal((12, 12)) + 6.0 * np.eye(12)
@@ -119,15 +121,94 @@ def test_low_rank_writes_factors(tmp_path):
         assert np.linalg.norm(A - f["U"] * f["s"] @ f["Vh"]) <= 1.1 * best
 
 
-def test_sparse_file_is_made_dense_with_a_word(tmp_path):
-    import scipy.sparse
+@pytest.fixture
+def sparse(tmp_path):
+    """A symmetric positive definite matrix of order 300 in a file, sparse, with a right-hand side beside it."""
+    A = laplacian(20, 15)
+    scipy.io.mmwrite(tmp_path / "S.mtx", A)
+    np.save(tmp_path / "S_b.npy", np.ones(300))
+    return tmp_path / "S.mtx", A
 
-    scipy.io.mmwrite(tmp_path / "S.mtx", scipy.sparse.coo_array(SQUARE))
-    np.save(tmp_path / "S_b.npy", np.ones(12))
-    result = run("solve", tmp_path / "S.mtx")
+
+def test_a_sparse_linear_system_stays_sparse(sparse, tmp_path):
+    file, A = sparse
+    result = run("solve", file, "--assume", "spd", "--output", tmp_path / "x.npy", "--explain")
+    assert result.exit_code == 0, result.output
+    assert "(sparse with 1430 entries)" in result.stdout
+    assert "made dense" not in result.stderr
+    assert "S_b.npy, beside the matrix" in result.stderr
+    np.testing.assert_allclose(A @ np.load(tmp_path / "x.npy"), 1.0, atol=1e-9)
+
+
+@pytest.mark.parametrize("options", [("--dense",), ("--kind", "least_squares"), ("--rank", 3)])
+def test_a_sparse_file_is_made_dense_with_a_word_where_it_has_to_be(sparse, options):
+    result = run("solve", sparse[0], *options)
     assert result.exit_code == 0, result.output
     assert "made dense" in result.stderr
-    assert "S_b.npy, beside the matrix" in result.stderr
+
+
+@pytest.mark.parametrize("which", ["LA", "SA", "LM", "SM"])
+@pytest.mark.parametrize("suffix", [".mtx", ".npz", ".npy"])
+def test_eigenpairs_are_written_by_name(sparse, tmp_path, suffix, which):
+    file, A = sparse
+    if suffix == ".npz":
+        file = tmp_path / "A.npz"
+        scipy.sparse.save_npz(file, A)
+    elif suffix == ".npy":
+        file = tmp_path / "A.npy"
+        np.save(file, A.toarray())
+    how = ("--kind", "eigenpairs", "--count", 3, "--which", which, "--accuracy", 1e-9)
+    result = run("solve", file, *how, "--output", tmp_path / "pairs.npz", "--seed", 0)
+    assert result.exit_code == 0, result.output
+    assert "certified: residual" in result.stdout
+    assert "w 3, V 300x3" in result.stdout
+    assert "made dense" not in result.stderr
+    truth = np.linalg.eigvalsh(A.toarray())
+    with np.load(tmp_path / "pairs.npz") as pairs:
+        np.testing.assert_allclose(pairs["w"], truth[::-1][:3] if which[0] == "L" else truth[:3], atol=1e-7)
+        np.testing.assert_allclose(A @ pairs["V"], pairs["V"] * pairs["w"], atol=1e-7)
+
+
+def test_a_count_states_eigenpairs_and_a_plan_says_how(sparse):
+    result = run("plan", sparse[0], "--count", 2, "--assume", "spd")
+    assert result.exit_code == 0, result.output
+    assert "stated as eigenpairs (300x300)" in result.stderr
+    assert "2 eigenpairs (largest) of 300 x 300" in result.stdout
+    assert "sparse with 1430 entries" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--kind", "eigenpairs"), "--count K"),
+        (("--which", "SA"), "--count K"),
+        (("--count", 0), "k = 0"),
+        (("--count", 301), "k = 301"),
+        (("--count", 2, "--which", "BE"), "which = 'BE'"),
+        (("--count", 2, "--assume", "round"), "assume = 'round'"),
+        (("--count", 2, "--rank", 2), "--rank belongs to --kind low_rank, this is --kind eigenpairs"),
+        (("--count", 2, "--ridge", 1.0), "--ridge belongs to --kind least_squares"),
+        (
+            ("--kind", "linear_system", "--count", 2),
+            "--count belongs to --kind eigenpairs, this is --kind linear_system",
+        ),
+        (("--kind", "low_rank", "--which", "SA"), "--which belongs to --kind eigenpairs"),
+        (("--kind", "low_rank", "--assume", "spd"), "--assume belongs to --kind linear_system or eigenpairs"),
+        (("--count", 2, "--output", "pairs.npy"), "a set of eigenpairs is written to .npz"),
+    ],
+)
+def test_options_of_eigenpairs_that_make_no_sense(sparse, options, expected):
+    assert expected in refused(run("solve", sparse[0], *options))
+
+
+def test_a_right_hand_side_has_no_place_among_eigenpairs(sparse, tmp_path):
+    result = run("solve", sparse[0], "--count", 2, "--rhs", tmp_path / "S_b.npy")
+    assert "--rhs belongs to --kind linear_system or least_squares" in refused(result)
+
+
+def test_a_matrix_that_is_not_symmetric_has_no_eigenpairs_here(tmp_path):
+    scipy.sparse.save_npz(tmp_path / "N.npz", scipy.sparse.csr_array(SQUARE))
+    assert "not symmetric" in refused(run("solve", tmp_path / "N.npz", "--count", 2))
 
 
 def test_plan_runs_nothing_and_round_trips(system):

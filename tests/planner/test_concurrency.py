@@ -375,6 +375,8 @@ CACHED = {
     "primitives.low_rank.randomized_svd": "pure",
     "primitives.low_rank._shared": "pure",
     "primitives.sparse_linear_system._iterations": "pure",
+    "primitives.matrix_function._common": "pure",
+    "primitives.matrix_function.polynomial": "pure",
     "planner.autospec.functions.table": "pure",
     "primitives.range_finder_theory.spectrum_from_leading": "pure",
     "primitives.range_finder_theory.range_error": "pure",

@@ -14,6 +14,7 @@ import autonla as nla
 from autonla.planner.certificate import Certificate
 from autonla.planner.certify import eigenpairs as certificate
 from autonla.planner.kinds import kind_of
+from autonla.primitives.eigenpairs._common import Symmetric
 from autonla.primitives.evidence import Evidence
 from autonla.primitives.interval import Interval
 from tests._support.machine import synthetic_profile
@@ -31,6 +32,12 @@ def arrow(n: int) -> sp.csr_array:
     return sp.csr_array(A)
 
 
+_banded: Any = sp.diags_array
+# sixty entries a row, and its largest eigenvalues well apart
+WIDE = sp.csr_array(
+    _banded([1.0] * 61, offsets=list(range(-30, 31)), shape=(3000, 3000))
+    + sp.diags_array(np.r_[200.0 * 2.0 ** -np.arange(8), np.zeros(2992)])
+)
 MATRICES: dict[str, Any] = {
     "spectrum": with_spectrum(SPECTRUM),
     "multiple": with_spectrum(np.repeat([5.0, 3.0, 1.0, -4.0], 10)),
@@ -127,9 +134,32 @@ class TestDecisions:
         return nla.plan(problem, nla.Budget(**budget), rng=0, profile=PROFILE)
 
     def test_a_few_of_a_large_sparse_matrix_are_for_arpack(self):
-        plan = self.plan(nla.Eigenpairs(laplacian(60, 60), 3))
+        plan = self.plan(nla.Eigenpairs(WIDE, 5))
         assert plan.chosen.algorithm == "arpack"
+        assert not plan.evidence.ritz  # a probe would take as long as what it may save
+        assert any("would orthogonalize" in note for note in plan.notes)
         assert any("on one processor little is gained" in note for note in plan.notes)
+
+    @pytest.mark.parametrize("access", ["sparse", "operator"])
+    def test_many_that_are_close_to_each_other_are_for_a_filter(self, access):
+        A = laplacian(100, 100)
+        operand = A if access == "sparse" else aslinearoperator(A)
+        plan = self.plan(nla.Eigenpairs(operand, 20, assume="symmetric"))
+        assert plan.evidence.ritz
+        assert plan.chosen.algorithm == "krylov_schur"
+        assert any("orthogonalizes" in note and "probed" in note for note in plan.notes)
+        assert any("saves orthogonalization" in note for note in plan.notes)
+        by_arpack = [c.forecast.seconds.median for c in plan.candidates if c.algorithm == "arpack" and c.forecast]
+        assert plan.chosen.forecast is not None
+        assert plan.chosen.forecast.seconds.median < min(by_arpack)
+
+    def test_what_a_filter_came_to_is_told(self):
+        problem = nla.Eigenpairs(laplacian(30, 30), 5)
+        plan = self.plan(problem, accuracy=1e-8)
+        solution = plan.run(candidate="krylov_schur(filter=auto, basis=large)[scipy float64]")
+        assert solution.status == "certified"
+        assert solution.record.attempts[-1].details["filter"] in ("autospec", "chebyshev")
+        assert "filter " + str(solution.record.attempts[-1].details["filter"]) in solution.explain()
 
     def test_the_small_end_of_a_sparse_matrix_is_for_its_factors(self):
         assert self.plan(nla.Eigenpairs(laplacian(80, 80), 5, which="SA")).chosen.algorithm == "arpack_shift_invert"
@@ -140,13 +170,13 @@ class TestDecisions:
     def test_little_memory_leaves_the_small_basis_of_a_filter(self):
         problem = nla.Eigenpairs(aslinearoperator(laplacian(150, 150)), 2, assume="symmetric")
         free = self.plan(problem, accuracy=1e-6)
-        assert free.chosen.algorithm == "arpack"
         need = {c.label: c.forecast.bytes.high for c in free.candidates if c.forecast}
         least = need.pop("krylov_schur[scipy float64]")
         between = 0.5 * (least + min(need.values()))
         assert least < between
+        assert free.chosen.label != "krylov_schur[scipy float64]"
         plan = self.plan(problem, accuracy=1e-6, memory=between)
-        assert plan.chosen.algorithm == "krylov_schur"
+        assert plan.chosen.label == "krylov_schur[scipy float64]"
         assert any("memory for a basis" in note for note in plan.notes)
         solution = plan.run()
         assert solution.status == "certified"
@@ -213,7 +243,8 @@ class TestRefusals:
         A = np.random.default_rng(0).standard_normal((300, 300))
         self.refused(aslinearoperator(A), nla.DeclarationMismatch, "u'", assume="symmetric")
         indefinite = laplacian(20, 20) - 3.0 * sp.eye_array(400)
-        self.refused(sp.csr_array(indefinite), nla.DeclarationMismatch, "spd", assume="spd")
+        self.refused(sp.csr_array(indefinite), nla.DeclarationMismatch, "spd", assume="spd", which="SA")
+        self.refused(aslinearoperator(indefinite), nla.DeclarationMismatch, "spd", assume="spd", which="SA")
         with pytest.raises(nla.DeclarationMismatch, match="diagonal is negative"):
             nla.plan(nla.Eigenpairs(np.diag([1.0, -1.0, 2.0]), 1, assume="spd"), rng=0, profile=PROFILE)
 
@@ -351,6 +382,45 @@ class TestCertificates:
         w, V = eigen(GENERAL, [0, 1])
         V[0, 0] = np.nan
         assert not certified(GENERAL, access, w, V).satisfied
+
+
+@pytest.mark.parametrize("k", [1, 6, 40, 120])
+def test_rounding_of_many_vectors_is_no_loss_of_orthogonality(k):
+    A = with_spectrum(SPECTRUM)
+    w, V = eigen(A, list(range(k)))
+    assert certified(A, "dense", w, V, target=1e-14 * k).satisfied
+
+
+def test_asymmetry_is_that_of_the_entries_whatever_the_pattern():
+    A = np.array([[1.0, 2.0, 0.0], [2.5, 0.0, 4.0], [0.0, 4.0, 0.0]])
+    B = A.copy()
+    B[0, 2] = 3.0  # its mirror image is not stored
+    for dense in (A, B, A + A.T, np.zeros((2, 2))):
+        task = task_of(sp.csr_array(dense), 1)
+        expected_pair = np.linalg.norm(dense - dense.T), np.linalg.norm(dense)
+        assert certificate.asymmetry(sp.csr_array(dense), task) == pytest.approx(expected_pair)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e6])
+def test_what_is_left_without_the_vectors_has_the_ends_of_the_others(size):
+    """However large what was taken out is: rounding must not bring it back."""
+    others = np.linspace(-0.5, 0.25, 195)
+    A = with_spectrum(np.concatenate([size * np.array([-3.0, -2.0, 2.0, 3.0, 4.0]), others]))
+    w, V = np.linalg.eigh(A)
+    V = V[:, np.abs(w) > 1.0]
+    start = np.random.default_rng(1).standard_normal(200)
+    product = Symmetric(A, task_of(A, 5))
+    low, high, steps, ended = certificate._ends(product, lambda v: v - V @ (V.T @ v), start - V @ (V.T @ start))
+    assert (low, high) == pytest.approx((-0.5, 0.25), abs=1e-9 * size)
+    assert steps == certificate.STEPS
+    assert not ended
+
+
+def test_where_nothing_else_is_left_the_run_has_seen_all():
+    A, top = np.diag(np.r_[5.0, np.ones(180)]), np.eye(181)[:, :1]
+    start = np.r_[0.0, np.random.default_rng(1).standard_normal(180)]
+    found = certificate._ends(Symmetric(A, task_of(A, 1)), lambda v: v - top @ (top.T @ v), start)
+    assert found == (pytest.approx(1.0), pytest.approx(1.0), 1, True)
 
 
 def test_what_is_closer_than_the_target_is_not_missing():

@@ -900,15 +900,18 @@ def test_a_named_candidate_runs_as_it_is(use):
 def test_what_was_thought_as_likely_to_fail_comes_after_what_was_not():
     """All forecasts of error rest on one guess at the data, and a failure speaks against that."""
 
-    def entry(name: str, failure: float) -> Any:
-        candidate = SimpleNamespace(label=name, failure=failure)
-        return SimpleNamespace(candidate=candidate)
+    def entry(name: str, failure: float, seconds: float = 1.0) -> Any:
+        forecast = SimpleNamespace(seconds=Interval.exact(seconds))
+        return SimpleNamespace(candidate=SimpleNamespace(label=name, failure=failure, forecast=forecast, feasible=True))
 
     quick, sure, last = entry("quick", 0.3), entry("sure", 0.01), entry("last", 0.9)
     run: Any = SimpleNamespace(failed=[entry("first", 0.2)], may_follow=lambda e: e is not last, out_of_memory=False)
     assert execution._next(run, [quick, sure, last]) is sure
     assert execution._next(run, [quick, last]) is quick
     assert execution._next(run, [last]) is None
+    little, more = entry("little", 0.3, 0.04), entry("more", 0.3, 0.06)  # of the time of the sure one
+    assert execution._next(run, [more, little, sure]) is little
+    assert execution._next(run, [more, sure]) is sure
     run.failed.append(entry("second", 0.005))
     assert execution._next(run, [quick, sure, last]) is quick
 

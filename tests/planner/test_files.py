@@ -12,7 +12,7 @@ import pytest
 import scipy.io
 import scipy.sparse
 
-from autonla.planner.files import SMALL_BYTES, check_output, read_array, read_operands, write_value
+from autonla.planner.files import SMALL_BYTES, check_output, densified, read_array, read_operands, write_value
 from autonla.planner.solution import LowRankFactors
 from autonla.profiles.errors import InvalidProblem
 
@@ -58,36 +58,39 @@ def test_every_format(tmp_path, suffix):
     assert operands.notes == ()
 
 
-def test_sparse_matrix_market_is_sparse_then_densified_with_a_word(tmp_path):
+@pytest.mark.parametrize("read", [read_array, lambda path: read_operands(path).A])
+def test_what_is_sparse_stays_sparse(tmp_path, read):
     S = scipy.sparse.random_array((30, 20), density=0.1, rng=np.random.default_rng(1))
     scipy.io.mmwrite(tmp_path / "s.mtx", S)
-    assert read_array(tmp_path / "s.mtx").nnz == S.nnz
-    operands = read_operands(tmp_path / "s.mtx")
-    np.testing.assert_allclose(operands.A, S.toarray())
-    assert "30x20" in operands.notes[0]
-    assert "made dense" in operands.notes[0]
+    scipy.sparse.save_npz(tmp_path / "s.npz", S)
+    for name in ("s.mtx", "s.npz"):
+        found = read(tmp_path / name)
+        assert found.nnz == S.nnz
+        np.testing.assert_allclose(found.toarray(), S.toarray())
+    assert read_operands(tmp_path / "s.mtx").notes == ()
+
+
+def test_it_is_made_dense_with_a_word(tmp_path):
+    S = scipy.sparse.random_array((30, 20), density=0.1, rng=np.random.default_rng(1))
+    dense, note = densified(S, tmp_path / "s.mtx", False)
+    np.testing.assert_array_equal(dense, S.toarray())
+    assert note == "s.mtx is sparse, 30x20 with 60 nonzeros; made dense (0.1 MB)"
 
 
 def test_symmetric_and_pattern_matrix_market(tmp_path):
     (tmp_path / "p.mtx").write_text("%%MatrixMarket matrix coordinate pattern symmetric\n3 3 3\n1 1\n2 1\n3 2\n")
-    np.testing.assert_array_equal(read_operands(tmp_path / "p.mtx").A, [[1, 1, 0], [1, 0, 1], [0, 1, 0]])
+    np.testing.assert_array_equal(read_operands(tmp_path / "p.mtx").A.toarray(), [[1, 1, 0], [1, 0, 1], [0, 1, 0]])
 
 
 def test_large_sparse_needs_dense_and_memory(tmp_path):
     n = int((SMALL_BYTES / 8) ** 0.5) + 1000
     (tmp_path / "l.mtx").write_text(f"%%MatrixMarket matrix coordinate real general\n{n} {n} 1\n1 1 2.0\n")
     with pytest.raises(InvalidProblem, match=r"--dense"):
-        read_operands(tmp_path / "l.mtx")
+        densified(read_operands(tmp_path / "l.mtx").A, "l.mtx", False)
     huge = 10**7
     (tmp_path / "h.mtx").write_text(f"%%MatrixMarket matrix coordinate real general\n{huge} {huge} 1\n1 1 2.0\n")
     with pytest.raises(InvalidProblem, match="more than this machine's memory"):
-        read_operands(tmp_path / "h.mtx", dense=True)
-
-
-def test_sparse_npz(tmp_path):
-    S = scipy.sparse.csr_array(np.diag([1.0, 2.0, 3.0]))
-    scipy.sparse.save_npz(tmp_path / "s.npz", S)
-    np.testing.assert_array_equal(read_operands(tmp_path / "s.npz").A, S.toarray())
+        densified(read_operands(tmp_path / "h.mtx").A, "h.mtx", True)
 
 
 @pytest.mark.parametrize(

@@ -1385,7 +1385,7 @@ class TestUntidySparseMatrices:
     def test_files_are_summed(self, tmp_path):
         for A in self.untidy():
             scipy.sparse.save_npz(tmp_path / "A.npz", A)
-            np.testing.assert_array_equal(read_operands(tmp_path / "A.npz").A, A.toarray())
+            np.testing.assert_array_equal(read_operands(tmp_path / "A.npz").A.toarray(), A.toarray())
 
 
 class TestOperators:

@@ -242,3 +242,36 @@ def test_no_more_iterations_than_the_paper(shared_data, name, most):
     A = read_array(shared_data / f"{name}.mtx.gz")
     found = [iterations(A, nla.polynomial_preconditioner(A, rng=seed), seed=100 + seed) for seed in range(5)]
     assert np.mean(found) <= most
+
+
+@pytest.mark.parametrize("kind", ["auto", "autospec", "chebyshev"])
+def test_the_degree_follows_from_what_synchronization_costs(kind):
+    A = with_spectrum(np.geomspace(1e-3, 1.0, 300))
+    found = [
+        nla.polynomial_preconditioner(A, kind, degree="auto", synchronization=cost, rng=0)
+        for cost in (0.0, 10.0, 1000.0)
+    ]
+    degrees = [M.degree for M in found]
+    assert degrees == sorted(degrees)
+    assert degrees[-1] >= 19
+    for M, cost in zip(found, (0.0, 10.0, 1000.0), strict=True):
+        others = [nla.polynomial_preconditioner(A, kind, degree=d, rng=0) for d in (1, 3, 5, 7, 11, 15, 19, 23)]
+        least = min(other.iterations * (other.degree + 1.0 + cost) for other in others)
+        assert M.iterations * (M.degree + 1.0 + cost) <= least
+        assert kind in ("auto", M.kind)
+
+
+def test_the_degree_is_below_the_number_of_products_of_the_probe():
+    A = with_spectrum(np.geomspace(1e-3, 1.0, 300))
+    assert nla.polynomial_preconditioner(A, degree="auto", probe=6, synchronization=1e6, rng=0).degree == 5
+
+
+@pytest.mark.parametrize("wrong", [-1.0, math.inf, math.nan])
+def test_synchronization_is_a_number_of_products(wrong):
+    with pytest.raises(nla.AutonlaError, match="synchronization"):
+        nla.polynomial_preconditioner(np.eye(4), synchronization=wrong)
+
+
+def test_a_degree_is_a_number_or_auto():
+    with pytest.raises(nla.AutonlaError, match="degree = 'automatic'"):
+        nla.polynomial_preconditioner(np.eye(4), degree="automatic")  # pyright: ignore[reportArgumentType]

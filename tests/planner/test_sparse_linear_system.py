@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any
 
@@ -18,6 +19,7 @@ from autonla.planner.kinds import kind_of
 from autonla.primitives import algorithms_for
 from autonla.primitives.task import Task
 from autonla.primitives.work import Calls, Work
+from autonla.probes import sparse_structure
 from tests._support.machine import synthetic_profile
 from tests.primitives.test_incomplete_cholesky import laplacian, random_spd
 from tests.primitives.test_sparse_linear_system import anisotropic, backward_error, general, saddle
@@ -354,6 +356,90 @@ def test_probes_are_run_only_where_they_may_change_the_choice():
     assert len(small.evidence.findings) <= len(everything.evidence.findings)
 
 
+EASY = sp.csr_array(random_spd(3000, 3) + 40.0 * sp.eye_array(3000))
+
+
+def test_an_easy_system_is_solved_by_the_probe_of_its_spectrum():
+    b = rhs(EASY)
+    solution = nla.solve(nla.LinearSystem(EASY, b), nla.Budget(accuracy=1e-10), rng=0, profile=PROFILE)
+    assert solution.plan.evidence.cg_converged
+    assert solution.plan.chosen.algorithm == "cg_jacobi"
+    assert solution.record.attempts[0].details["iterations"] == solution.plan.evidence.cg_steps <= 30
+    assert backward_error(EASY, b, solution.value) <= solution.certificate.bound <= 1e-10
+    assert any("which are enough" in finding.sentence for finding in solution.plan.evidence.findings)
+    assert "had solved it" in solution.explain()
+    other = next(c for c in solution.plan.candidates if c.algorithm == "cg_polynomial")
+    assert "without a polynomial" in other.reason
+
+
+def test_what_the_probe_has_computed_is_not_computed_again():
+    count = 0
+
+    def matvec(x: Any) -> Any:
+        nonlocal count
+        count += 1
+        return EASY @ x
+
+    A = _operator(EASY.shape, matvec=matvec, dtype=float)
+    budget = nla.Budget(accuracy=1e-10)
+    solution = nla.solve(nla.LinearSystem(A, rhs(EASY), assume="spd"), budget, rng=0, profile=PROFILE)
+    assert solution.plan.evidence.cg_converged
+    # two to see whether it is symmetric, those that bound the norm (twice, and in the certificate), two residuals
+    assert count <= solution.plan.evidence.cg_steps + 2 + 3 * 8 + 2
+
+
+def test_a_plan_that_rests_on_the_probe_solves_other_systems_too():
+    plan = nla.plan(nla.LinearSystem(EASY, rhs(EASY)), nla.Budget(accuracy=1e-10), rng=0, profile=PROFILE)
+    assert plan.evidence.cg_converged
+    b = rhs(EASY, seed=8)
+    for again in (plan, nla.Plan.from_json(plan.to_json())):
+        assert again.evidence == plan.evidence
+        solution = again.run(nla.LinearSystem(EASY, b))
+        assert backward_error(EASY, b, solution.value) <= 1e-10
+    first, second = plan.run(), plan.run()
+    np.testing.assert_array_equal(first.value, second.value)
+
+
+def test_small_matrices_with_long_rows_are_tried_with_a_few_iterations_first():
+    A = sp.csr_array(random_spd(300, 3) @ random_spd(300, 3) + 3000.0 * sp.eye_array(300))
+    assert 12 * 300 <= A.nnz <= 30_000
+    budget = nla.Budget(accuracy=1e-10)
+    easy = nla.solve(nla.LinearSystem(A, rhs(A)), budget, rng=0)
+    assert easy.plan.chosen.algorithm == "cg_jacobi"
+    assert "ran at once" in easy.explain()
+    hard = sp.csr_array(A - 2999.0 * sp.eye_array(300))
+    for other in (hard, sp.csr_array(sp.triu(A)), sp.csr_array(A - 6000.0 * sp.eye_array(300))):
+        solution = nla.solve(nla.LinearSystem(other, rhs(A)), budget, rng=0)
+        assert not any(a.label.startswith("cg") for a in solution.record.attempts)
+        assert backward_error(other, rhs(A), solution.value) <= 1e-10
+
+
+def test_a_matrix_that_a_breakdown_has_shown_to_be_indefinite_is_not_tried_with_conjugate_gradients_again():
+    A = sp.csr_array(laplacian(50, 50) - 0.5 * sp.eye_array(2500))
+    plan = nla.plan(nla.LinearSystem(A, rhs(A)), rng=0, profile=PROFILE, rigor="estimate")
+    solution = plan.run(candidate=None)
+    chosen = next(c for c in plan.candidates if c.algorithm == "cg_jacobi")
+    forced = nla.Plan.from_json(plan.to_json())
+    forced = dataclasses.replace(forced, chosen=chosen).run(nla.LinearSystem(A, rhs(A)))
+    tried = [a.label for a in forced.record.attempts]
+    assert tried[0].startswith("cg_jacobi")
+    assert "not positive definite" in forced.record.attempts[0].outcome
+    assert not any(label.startswith("cg") for label in tried[1:])
+    assert backward_error(A, rhs(A), solution.value) <= 1e-12
+
+
+def test_entries_of_one_size_may_cancel_and_are_no_pivots():
+    path: Any = abs(laplacian(40)) - sp.eye_array(40)
+    A = sp.csr_array(sp.kron(path, path))
+    ones = sp.csr_array((np.ones(A.nnz), A.indices, A.indptr), shape=A.shape)
+    varied = sp.csr_array(ones + 0.5 * sp.eye_array(1600))
+    found = [
+        nla.plan(nla.LinearSystem(M, rhs(M)), rng=0, profile=PROFILE, rigor="exhaustive").evidence.diagonal_pivots
+        for M in (ones, varied)
+    ]
+    assert found == [False, True]
+
+
 def test_the_same_inputs_give_the_same_plan_and_the_same_answer():
     A = laplacian(45, 45)
     problem = nla.LinearSystem(A, rhs(A))
@@ -379,6 +465,25 @@ def test_what_is_said_of_polynomials():
     chosen = plan.chosen.algorithm == "cg_polynomial"
     assert ("saves operations on vectors" if chosen else "on one processor little is gained") in note
     assert "polynomial of degree 11" in plan.explain()
+
+
+def test_polynomials_are_chosen_where_inner_products_are_waited_for(monkeypatch):
+    monkeypatch.setattr(sparse_structure, "_entries_worth", lambda seconds: 50_000.0)  # whatever the clock says
+    A = anisotropic(50)
+    problem = nla.LinearSystem(aslinearoperator(A), rhs(A), assume="spd")
+    chosen, seconds = [], []
+    for profile in (PROFILE, PROFILE.with_reductions(1e-3)):
+        plan = nla.plan(problem, nla.Budget(accuracy=1e-10), rng=0, profile=profile)
+        chosen.append(plan.chosen.algorithm)
+        seconds.append({c.algorithm: c.forecast.seconds.median for c in plan.candidates if c.forecast})
+    assert chosen == ["cg_jacobi", "cg_polynomial"]
+    assert seconds[1]["cg_polynomial"] < 0.5 * seconds[1]["cg_jacobi"]
+    waits = {name: seconds[1][name] - seconds[0][name] for name in seconds[0]}
+    assert waits["gmres"] > 3.0 * waits["minres"]  # each step orthogonalizes against a basis
+    assert any("inner products to wait for" in note for note in plan.notes)
+    solution = plan.run()
+    assert solution.status == "certified"
+    assert backward_error(A, rhs(A), solution.value) <= 1e-10
 
 
 def test_a_plan_can_be_written_read_and_run_on_another_right_hand_side():

@@ -9,9 +9,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from autonla.planner.spectral_filter import SpectralProbe, probed
 from autonla.primitives.autospec import eigenproblems
 from autonla.primitives.autospec.eigenproblems import EXTRA, KNOTS, MOST, OUTPUTS
+from autonla.primitives.eigenpairs.spectral_filters import SpectralProbe, probed
 from autonla.primitives.polynomials import Recurrence, chebyshev_filter, from_roots
 
 SPECTRA = {

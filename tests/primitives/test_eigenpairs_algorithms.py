@@ -11,10 +11,13 @@ import scipy.sparse as sp
 import torch
 from scipy.sparse.linalg import aslinearoperator
 
+from autonla.planner.files import read_array
 from autonla.primitives import algorithms_for
 from autonla.primitives.algorithm import Breakdown
-from autonla.primitives.eigenpairs import arpack, arpack_shift_invert, filtered_krylov_schur, lapack
-from autonla.primitives.eigenpairs._common import Symmetric, end_of, outer, seen
+from autonla.primitives.autospec import eigenproblems
+from autonla.primitives.eigenpairs import _filter, arpack, arpack_shift_invert, filtered_krylov_schur, lapack
+from autonla.primitives.eigenpairs._common import Symmetric, end_of, outer, seen, supposed
+from autonla.primitives.eigenpairs.spectral_filters import chosen
 from autonla.primitives.evidence import Evidence
 from autonla.primitives.stopping import stopped_by
 from autonla.primitives.task import Task
@@ -47,7 +50,7 @@ def probed(A: Any, task: Task) -> Evidence:
     rows = zip(
         found.values.tolist(), (found.weights / found.weights.sum()).tolist(), found.residuals.tolist(), strict=True
     )
-    return Evidence(ritz=tuple(rows), pattern=1.0)
+    return Evidence(ritz=tuple(rows), diagonal_pivots=True)
 
 
 def run(name: str, A: Any, task: Task, evidence: Evidence | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -247,11 +250,10 @@ class TestForecasts:
         task = task_of(A, 2, "LA")
         evidence = probed(A, task)
         first = next(iter(arpack.options(task, evidence)))
-        assert filtered_krylov_schur.counts(task, evidence).median < outer(task, evidence, 10).median
+        options = filtered_krylov_schur.Options()
+        assert filtered_krylov_schur.counts(task, evidence, options).median < outer(task, evidence, 10).median
         plain = arpack.work(task, evidence, first)
-        filtered = filtered_krylov_schur.work(
-            task, evidence, next(iter(filtered_krylov_schur.settings(task, evidence)))
-        )
+        filtered = filtered_krylov_schur.work(task, evidence, options)
         assert filtered.peak_bytes < plain.peak_bytes
 
     def test_the_shift_is_below_the_spectrum(self):
@@ -260,3 +262,111 @@ class TestForecasts:
         low = float(np.linalg.eigvalsh(A.toarray())[0])
         assert low - 0.2 < arpack_shift_invert.shift(task, probed(A, task), 8.0) < low
         assert arpack_shift_invert.shift(replace(task, structure="spd"), Evidence(), 8.0) == 0.0
+
+    @pytest.mark.parametrize("which", ["LA", "SA"])
+    def test_outer_iterations_with_a_filter_are_forecast_to_a_factor_of_four(self, which):
+        A = aslinearoperator(sp.diags_array(np.sort(np.random.default_rng(2).uniform(0.0, 1.0, 1500))))
+        task = task_of(A, 6, which, target=1e-9)
+        evidence = probed(A, task)
+        for options in filtered_krylov_schur.options(task, evidence):
+            taken = float(filtered_krylov_schur.solve(A, None, task, options, evidence, {}).details["iterations"])
+            known = filtered_krylov_schur.counts(task, evidence, options)
+            assert known.low <= taken <= known.high
+            assert known.median > 1.0  # not the least that there is
+
+    def test_without_a_probe_all_methods_are_forecast_on_one_spectrum(self):
+        A = laplacian(40, 40)
+        task = task_of(A, 4, "LA")
+        for gap in (1e-1, 1e-3):
+            at_k, beyond, low = seen(task, Evidence(ritz=supposed(task, gap)), 4 + 6)
+            assert (at_k - beyond) / (at_k - low) == pytest.approx(gap, rel=0.1)
+            assert seen(replace(task, which="SA"), Evidence(ritz=supposed(task, gap)), 10)[0] == pytest.approx(
+                at_k - 3.0, abs=1e-9
+            )
+        unseen, medium = (outer(task, e, 10) for e in (Evidence(), Evidence(ritz=supposed(task))))
+        assert unseen.median == medium.median
+        assert unseen.high > medium.high
+
+    def test_a_filter_takes_an_end_with_a_gap_in_few_outer_iterations(self):
+        task = task_of(laplacian(40, 40), 6, "LA")
+        easy, hard = (Evidence(ritz=supposed(task, gap)) for gap in (0.1, 1e-4))
+        for options in filtered_krylov_schur.options(task, easy):
+            few, many = (filtered_krylov_schur.counts(task, evidence, options).median for evidence in (easy, hard))
+            assert few < 3.0 < many
+            steps, products = filtered_krylov_schur.steps_and_products(task, easy, options)
+            assert filtered_krylov_schur.dimension(task, options) < steps < products
+
+
+class TestFilters:
+    @pytest.mark.parametrize("k", [4, 5, 25, 26])
+    def test_the_learned_one_is_for_what_it_was_trained_for(self, k):
+        task = task_of(laplacian(40, 40), k, "LA")
+        kinds = {options.filter for options in filtered_krylov_schur.options(task, Evidence())}
+        assert ("auto" in kinds) == (5 <= k <= 25)
+
+    @pytest.mark.parametrize(("promised", "kind"), [(0.5, "autospec"), (2.0, "chebyshev")])
+    @pytest.mark.parametrize("which", ["LA", "SA"])
+    def test_a_filter_is_taken_where_it_is_forecast_to_win(self, monkeypatch, promised, kind, which):
+        """The learned one by what its engine promises; whichever it is, the answer is right."""
+
+        class Engine:
+            def __call__(self, probe: Any, degree: int) -> eigenproblems.Said:
+                zeros = eigenproblems.recurrence(eigenproblems.start(probe), np.zeros(eigenproblems.OUTPUTS), degree)
+                return eigenproblems.Said(zeros, np.log(np.full(3, promised)))
+
+        monkeypatch.setattr(eigenproblems, "engine", Engine)
+        A = laplacian(25, 24)
+        task = task_of(A, 5, which, target=1e-9)
+        options = filtered_krylov_schur.Options("auto", "large")
+        outcome = filtered_krylov_schur.solve(A, None, task, options, probed(A, task), {})
+        assert outcome.details["filter"] == kind
+        w, V = outcome.value
+        np.testing.assert_allclose(w, expected(A.toarray(), 5, which), atol=1e-7)
+        assert residual(A.toarray(), w, V) <= 1e-9
+
+    @pytest.mark.parametrize("which", ["LA", "SA"])
+    def test_rounding_of_a_filter_does_not_reach_the_last_of_what_is_wanted(self, which):
+        """Of degree 21 it would be 1e-10 of its largest value there."""
+        sign = 1.0 if which == "LA" else -1.0
+        values = sign * np.concatenate([np.geomspace(1.0, 1e-2, 8), np.linspace(-5e-3, 5e-3, N - 8)])
+        A = with_spectrum(values)
+        for options in filtered_krylov_schur.options(task_of(A, 6), Evidence()):
+            degrees = []
+            for target in (1e-14, 1e-3):
+                task = task_of(A, 6, which, target=target)
+                size = filtered_krylov_schur.dimension(task, options)
+                choice = _filter.short_run(Symmetric(A, task), task, Evidence(), size, options.filter)
+                degrees.append(choice.polynomial.degree)
+                w, V = filtered_krylov_schur.solve(A, None, task, options, Evidence(), {}).value
+                np.testing.assert_allclose(w, expected(A, 6, which), atol=2.0 * target)
+                assert residual(A, w, V) <= 2.0 * target
+            assert degrees[0] < degrees[1] < _filter.DEGREE
+
+    def test_the_minimax_filter_is_looked_for_where_products_take_long(self, monkeypatch):
+        offered = []
+
+        def keep(*arguments: Any) -> Any:
+            offered.append(arguments[1])
+            return chosen(*arguments)
+
+        monkeypatch.setattr(_filter, "chosen", keep)
+        for size in (_filter._LINEAR_PROGRAM, 0.0):
+            monkeypatch.setattr(_filter, "_LINEAR_PROGRAM", size)
+            A = laplacian(25, 24)
+            task = task_of(A, 6, "LA")
+            _filter.short_run(Symmetric(A, task), task, Evidence(), 24, "auto")
+        assert offered == [("chebyshev", "autospec"), ("chebyshev", "autospec", "minimax")]
+
+    def test_the_learned_filter_takes_fewer_products_on_spectra_that_it_is_for(self, shared_data):
+        """Smallest eigenvalues of a stiffness matrix: the learned one against Chebyshev's from the same place on."""
+        A = sp.csr_array(read_array(shared_data / "nos5.mtx.gz"))
+        A = sp.csr_array(A / sp.linalg.norm(A, np.inf))
+        taken = {"auto": 0.0, "chebyshev": 0.0}
+        for seed in range(3):
+            task = replace(task_of(A, 5, "SA", target=1e-8), seed=seed)
+            for kind in taken:
+                options = filtered_krylov_schur.Options(kind, "large")
+                details = filtered_krylov_schur.solve(A, None, task, options, Evidence(), {}).details
+                taken[kind] += float(details["products"])
+                assert details["filter"] == {"auto": "autospec", "chebyshev": "chebyshev"}[kind]
+        assert taken["auto"] < 0.95 * taken["chebyshev"]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import scipy.sparse.linalg as spla
 from scipy.sparse.linalg import aslinearoperator
 
 from autonla.primitives import algorithms_for
@@ -56,7 +57,7 @@ def probed(A: Any, steps: int = 50) -> Evidence:
     found = ritz.run(lambda v: scale * (A @ (scale * v)), start, steps, keep=False)
     weights = found.weights / found.weights.sum()
     triples = tuple(zip(found.values.tolist(), weights.tolist(), found.residuals.tolist(), strict=True))
-    return Evidence(ritz=triples, pattern=1.0)
+    return Evidence(ritz=triples, diagonal_pivots=True)
 
 
 def task_of(A: Any, structure: str = "general", **fields: Any) -> Task:
@@ -139,17 +140,17 @@ def test_conjugate_gradients_apply_to_nothing_that_is_not_definite(name):
 def test_symmetric_indefinite_systems(name):
     A = saddle(8)
     b = np.random.default_rng(3).standard_normal(A.shape[0])
-    evidence = Evidence(pattern=0.0)  # zeros on the diagonal
+    evidence = Evidence(diagonal_pivots=False)  # zeros on the diagonal
     for outcome in run(name, A, b, task_of(A, "indefinite"), evidence):
         assert backward_error(A, b, outcome.value) <= TARGET
 
 
-@pytest.mark.parametrize("pattern", [0.0, 0.9])
+@pytest.mark.parametrize("pivots", [False, True])
 @pytest.mark.parametrize("name", ["superlu", "dense_lu", "gmres"])
-def test_general_systems(name, pattern):
+def test_general_systems(name, pivots):
     A = general(300)
     b = np.random.default_rng(4).standard_normal(300)
-    for outcome in run(name, A, b, task_of(A), Evidence(pattern=pattern)):
+    for outcome in run(name, A, b, task_of(A), Evidence(diagonal_pivots=pivots)):
         assert backward_error(A, b, outcome.value) <= TARGET
 
 
@@ -158,17 +159,17 @@ def test_pivots_leave_the_diagonal_where_it_is_small():
     A.setdiag(1e-14)
     A = sp.csr_array(A + sp.eye_array(200, k=1) + sp.eye_array(200, k=-199))
     b = np.ones(200)
-    for outcome in run("superlu", A, b, task_of(A), Evidence(pattern=1.0)):
+    for outcome in run("superlu", A, b, task_of(A), Evidence(diagonal_pivots=True)):
         assert backward_error(A, b, outcome.value) <= TARGET
 
 
 @pytest.mark.parametrize("name", ["superlu", "dense_lu"])
-@pytest.mark.parametrize("pattern", [0.0, 1.0])
-def test_an_exactly_singular_matrix_breaks_a_factorization_down(name, pattern):
+@pytest.mark.parametrize("pivots", [False, True])
+def test_an_exactly_singular_matrix_breaks_a_factorization_down(name, pivots):
     A = general(50)
     A = sp.csr_array(sp.diags_array(np.minimum(1.0, np.arange(50.0))) @ A)  # a row of zeros
     with pytest.raises(Breakdown):
-        run(name, A, np.ones(50), task_of(A), Evidence(pattern=pattern))
+        run(name, A, np.ones(50), task_of(A), Evidence(diagonal_pivots=pivots))
 
 
 @pytest.mark.parametrize("name", CG)
@@ -337,3 +338,35 @@ def test_the_bound_on_the_norm_is_below_it_and_not_far(A):
     operator = aslinearoperator(A)
     task = task_of(operator)
     assert 0.2 * norm <= norm_from_below(Product(operator, task), task) <= norm
+
+
+def test_minres_meets_the_target_without_beginning_again():
+    A = sp.csr_array(laplacian(40, 40) - 0.3 * sp.eye_array(1600))
+    b = np.random.default_rng(2).standard_normal(1600)
+    counts = {}
+    for target in (1e-4, 1e-8, 1e-12):
+        task = replace(task_of(A, "symmetric"), target=target)
+        (outcome,) = run("minres", A, b, task)
+        assert 0.05 * target <= backward_error(A, b, outcome.value) <= target
+        counts[target] = outcome.details["iterations"]
+    best: list[int] = []
+    spla.minres(A, b, rtol=1e-12, maxiter=5000, callback=lambda x: best.append(1))  # of the same method
+    assert counts[1e-12] <= 1.25 * len(best)
+    assert counts[1e-4] < counts[1e-8] < counts[1e-12]
+
+
+def test_minres_knows_rounding_from_a_residual_in_another_norm():
+    D = np.geomspace(1e-5, 1e5, 300)  # of the preconditioner: the norms differ by as much
+    A = sp.csr_array(sp.diags_array(D) @ (laplacian(300) - 0.5 * sp.eye_array(300)) @ sp.diags_array(D))
+    b = A @ np.random.default_rng(2).standard_normal(300)
+    task = replace(task_of(A, "symmetric"), target=1e-9)
+    (outcome,) = run("minres", A, b, task)
+    assert backward_error(A, b, outcome.value) <= 1e-9
+
+
+def test_minres_ends_where_its_space_does():
+    diagonal = np.array([-3.0, -3.0, 2.0, 2.0, 2.0, 7.0])
+    A = sp.csr_array(sp.diags_array(diagonal))
+    (outcome,) = run("minres", aslinearoperator(A), np.ones(6), task_of(aslinearoperator(A), "symmetric"))
+    assert outcome.details["iterations"] <= 4
+    np.testing.assert_allclose(outcome.value, 1.0 / diagonal, rtol=1e-9)
