@@ -3,63 +3,17 @@
 Only products are needed. Where the basis is kept and orthogonalized again the values are those of exact arithmetic;
 where it is not, copies of converged values are dropped by the test of Cullum and Willoughby (1985): a value of T that T
 without its first row and column has too is spurious, and of close ones one is kept.
-
-Each Ritz value has an eigenvalue within its residual norm beta_{k+1} |last component|; the squares of the first
-components are the weights of Gauss quadrature for the spectral measure of the start.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ..primitives.norms import norm
+from ..primitives.ritz import RitzValues, of_tridiagonal
 from ..profiles.errors import NonFiniteInput
-
-_SAME = 1e-10  # of the largest: values as close as that are copies
-
-
-@dataclass(frozen=True, slots=True)
-class RitzValues:
-    """What the steps show.
-
-    Attributes
-    ----------
-    values : (k,) array
-        Ascending.
-    residuals : (k,) array
-        Norms, of unit Ritz vectors.
-    weights : (k,) array
-        Of the spectral measure of the start, of sum one.
-    steps : int
-        Products that were taken.
-    T : (steps, steps) array
-        The tridiagonal matrix.
-    last : float
-        beta_{steps + 1}.
-    """
-
-    values: np.ndarray
-    residuals: np.ndarray
-    weights: np.ndarray
-    steps: int
-    T: np.ndarray
-    last: float
-
-    @property
-    def high(self) -> float:
-        """Above the largest eigenvalue, unless the start was all but orthogonal to its vector."""
-        return float(self.values[-1] + self.residuals[-1])
-
-    @property
-    def triples(self) -> tuple[tuple[float, float, float], ...]:
-        """(value, weight over the sum of all, residual) of each, as `Evidence.ritz` holds them."""
-        weights = self.weights / self.weights.sum()
-        return tuple(zip(self.values.tolist(), weights.tolist(), self.residuals.tolist(), strict=True))
 
 
 def run(product: Callable[[Any], Any], start: Any, steps: int, *, keep: bool = True) -> RitzValues:
@@ -116,34 +70,4 @@ def run(product: Callable[[Any], Any], start: Any, steps: int, *, keep: bool = T
     return of_tridiagonal(alphas, betas, copies=not keep)
 
 
-def of_tridiagonal(diagonal: list[float], beside: list[float], *, copies: bool) -> RitzValues:
-    """Of the matrix with this diagonal and these k numbers beside it, of which the last is beta_{k + 1}.
-
-    `copies` says whether converged values may have come back, which are dropped then.
-    """
-    from scipy.linalg import eigh_tridiagonal
-
-    k = len(diagonal)
-    T = np.diag(diagonal) + np.diag(beside[: k - 1], 1) + np.diag(beside[: k - 1], -1)
-    values, S = eigh_tridiagonal(np.array(diagonal), np.array(beside[: k - 1]), lapack_driver="stev")
-    residuals, weights = beside[k - 1] * np.abs(S[-1]), S[0] ** 2
-    if copies:
-        values, residuals, weights = _without_copies(values, residuals, weights, T)
-    return RitzValues(values, residuals, weights, k, T, beside[k - 1])
-
-
-def _without_copies(
-    values: np.ndarray, residuals: np.ndarray, weights: np.ndarray, T: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of values as close as rounding one each, with the sum of their weights; none that T without its first row has."""
-    same = _SAME * float(np.abs(values).max(initial=0.0))
-    groups = np.split(np.arange(len(values)), np.flatnonzero(np.diff(values) > same) + 1)
-    without = np.linalg.eigvalsh(T[1:, 1:]) if len(T) > 1 else np.zeros(0)
-    chosen, total = [], []
-    for group in groups:
-        best = group[np.argmin(residuals[group])]
-        spurious = len(group) == 1 and bool((np.abs(without - values[best]) <= same).any())
-        if not spurious:
-            chosen.append(best)
-            total.append(float(weights[group].sum()))
-    return values[chosen], residuals[chosen], np.array(total)
+__all__ = ["RitzValues", "run"]

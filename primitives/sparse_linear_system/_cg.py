@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..algorithm import Breakdown, Outcome
+from ..ritz import RitzValues, of_conjugate_gradients
 from ..stopping import stop_asked
 from ..task import Task
 from ._common import Product, by_columns, dot, size_of
@@ -65,6 +66,13 @@ class State:
     def close(self, target: float) -> bool:
         """Whether ||r|| <= target (||A|| ||x|| + ||b||)."""
         return size_of(self.r) <= target * (self.norm_A * size_of(self.x) + self.norm_b)
+
+    def spectrum(self, apply: Apply) -> RitzValues:
+        """Of M^-1/2 A M^-1/2 as the iterations have seen it, of which there was one at least."""
+        betas = self.betas
+        if len(betas) < len(self.alphas):  # the last one is not needed to go on
+            betas = [*betas, max(0.0, dot(self.r, apply(self.r))) / self.rz]
+        return of_conjugate_gradients(self.alphas, betas)
 
 
 def begin(apply: Apply, b: np.ndarray, norm_A: float) -> State:
@@ -122,15 +130,18 @@ def solve(
             state = begin(apply, column, norm_A)
         else:  # others may go on from it too
             state = replace(started, x=started.x.copy(), r=started.r.copy(), p=started.p.copy())
-        return _solve_one(state, product, apply, column, target, most)
+        return finish(state, product, apply, column, target, most)
 
     return by_columns(A, b, task, most, preconditioner, one)
 
 
-def _solve_one(
+def finish(
     state: State, product: Product, apply: Apply, b: np.ndarray, target: float, most: int
 ) -> tuple[np.ndarray, int]:
-    """x : (n,) with ||b - A x|| <= target (||A|| ||x|| + ||b||), or what there is when it is to stop."""
+    """x : (n,) with ||b - A x|| <= target (||A|| ||x|| + ||b||), or what there is when it is to stop, and iterations.
+
+    Raises Breakdown where A or the preconditioner is not positive definite, or the residual does not get there.
+    """
     for attempt in range(_RESTARTS):
         if attempt or state.converged:  # the recursive residual was small enough: is the true one?
             state.r = b - product(state.x)

@@ -17,6 +17,7 @@ from ..autospec import linear_systems as autospec
 from ..evidence import Evidence
 from ..interval import Interval
 from ..polynomials import Recurrence, chebyshev, forecast, ritz_least_squares
+from ..ritz import RitzValues
 from ..task import Task
 from ._common import product_bytes
 
@@ -25,7 +26,7 @@ _UNKNOWN = Interval(800.0, 10.0, 8000.0)
 _MOST = 20_000
 DEGREE = 11  # of polynomials
 _LONG = 4e8  # bytes that the iterations read, in some 30 ms
-_SHARE = 1.3 / (DEGREE + 1.0)  # of the iterations, that are left with a polynomial: 1.1 to 1.5 times the least possible
+SHARE = 1.3 / (DEGREE + 1.0)  # of the iterations, that are left with a polynomial: 1.1 to 1.5 times the least possible
 _MARGIN = 1.05  # beyond the largest Ritz value, where polynomials end
 _CLEARLY = 0.85  # of the learned polynomial's forecast: another's, the least of several, is preferred from there
 
@@ -80,7 +81,7 @@ def with_polynomial(task: Task, evidence: Evidence) -> Interval:
     """The same with the better of the polynomials of `polynomial`; about, where they are not `worth_making`."""
     assert evidence.ritz
     if not worth_making(task, evidence):
-        known = plain(task, evidence) * _SHARE
+        known = plain(task, evidence) * SHARE
         return Interval(known.median, known.low / 1.2, known.high * 1.2).at_least(1.0)
     aim = tolerance(task, evidence.ritz)
     return _corrected(_counted(evidence.ritz, aim, _best(evidence.ritz, aim)), task, evidence)
@@ -90,6 +91,13 @@ def polynomial(task: Task, evidence: Evidence) -> tuple[str, Recurrence]:
     """The polynomial of the spectrum that takes the fewest iterations by forecast, and what it is called."""
     name = _best(evidence.ritz, tolerance(task, evidence.ritz))
     return name, _polynomials(evidence.ritz)[name]
+
+
+def polynomial_of(seen: RitzValues, target: float) -> tuple[str, Recurrence]:
+    """The same for a spectrum that an algorithm has seen on its way, to a relative residual of `target`."""
+    ritz = seen.triples
+    name = _best(ritz, target)
+    return name, _polynomials(ritz)[name]
 
 
 @lru_cache(maxsize=64)

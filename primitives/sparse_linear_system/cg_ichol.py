@@ -38,7 +38,7 @@ DROP, EXTRA = 1e-3, 20
 # long as the factorization and two solves take for an entry of L.
 _FEWER = {0.0: Interval(0.28, 0.15, 0.5), DROP: Interval(0.1, 0.04, 0.25)}
 _LARGER = {0.0: Interval.exact(1.0), DROP: Interval(3.0, 1.0, 6.0)}
-_FACTOR, _SOLVES = {0.0: 1600.0, DROP: 2200.0}, {0.0: 90.0, DROP: 50.0}
+FACTOR, SOLVES = {0.0: 1600.0, DROP: 2200.0}, {0.0: 90.0, DROP: 50.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +61,20 @@ def applies(task: Task, evidence: Evidence, options: Options) -> str | None:
     return needs_entries(task) or may_be_definite(task, evidence)
 
 
-def _iterations_of(task: Task, evidence: Evidence, options: Options) -> Interval:
+def iterations(task: Task, evidence: Evidence, options: Options) -> Interval:
+    """For one right-hand side."""
     plain, fewer = _iterations.plain(task, evidence), _FEWER[options.drop]
     return Interval(plain.median * fewer.median, plain.low * fewer.low, plain.high * fewer.high).at_least(2.0)
 
 
 def work(task: Task, evidence: Evidence, options: Options) -> Work:
     """The factorization; a product, two triangular solves and a few vectors in each iteration."""
-    count, lower = _iterations_of(task, evidence, options), 0.5 * (task.nnz + task.n)
+    count, lower = iterations(task, evidence, options), 0.5 * (task.nnz + task.n)
     total, kept = task.nrhs * count.median, lower * _LARGER[options.drop].median
     calls = (
-        reading(_FACTOR[options.drop] * kept),
+        reading(FACTOR[options.drop] * kept),
         reading(product_bytes(task, evidence), total + 10.0),
-        reading(_SOLVES[options.drop] * kept, total),
+        reading(SOLVES[options.drop] * kept, total),
         vectors(task.n, VECTORS * total),
     )
     room = 2.0 * ENTRY * (lower + (EXTRA * task.n if options.drop else 0.0))
@@ -98,7 +99,7 @@ def solve(A: Any, b: Any, task: Task, options: Options, evidence: Evidence, reus
         shift = L.shift
         return L.solve
 
-    most = max(LEAST, MOST * _iterations_of(task, evidence, options).high)
+    most = max(LEAST, MOST * iterations(task, evidence, options).high)
     outcome = _cg.solve(A, b, task, most, preconditioner)
     return Outcome(outcome.value, details={**outcome.details, "shift": shift})
 

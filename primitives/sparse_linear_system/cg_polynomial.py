@@ -34,7 +34,7 @@ from ._common import (
 )
 from .cg_jacobi import LEAST, MOST, VECTORS
 
-_VECTORS = 8.0  # copies of a vector for each term of the recurrence
+TERM = 8.0  # copies of a vector for each term of the recurrence
 
 
 def applies(task: Task, evidence: Evidence, options: Settings) -> str | None:
@@ -53,7 +53,7 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
     total = task.nrhs * count.median
     calls = (
         reading(product_bytes(task, evidence), (terms + 1) * total + 10.0),
-        vectors(task.n, (VECTORS + terms * _VECTORS) * total),
+        vectors(task.n, (VECTORS + terms * TERM) * total),
     )
     return Work(calls, answer_bytes(task, 11.0), count.high / count.median, _cg.REDUCTIONS * total)
 

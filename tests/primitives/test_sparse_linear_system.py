@@ -24,7 +24,7 @@ from autonla.probes import ritz, sparse_structure
 from .test_incomplete_cholesky import laplacian, random_spd
 
 ALGORITHMS = {a.name: a for a in algorithms_for("sparse_linear_system")}
-CG = ("cg_jacobi", "cg_ichol", "cg_multigrid", "cg_polynomial")
+CG = ("cg_jacobi", "cg_ichol", "cg_ichol_polynomial", "cg_multigrid", "cg_polynomial")
 TARGET = 1e-11
 
 
@@ -370,3 +370,35 @@ def test_minres_ends_where_its_space_does():
     (outcome,) = run("minres", aslinearoperator(A), np.ones(6), task_of(aslinearoperator(A), "symmetric"))
     assert outcome.details["iterations"] <= 4
     np.testing.assert_allclose(outcome.value, 1.0 / diagonal, rtol=1e-9)
+
+
+@pytest.mark.parametrize("columns", [(), (3,)])
+def test_a_polynomial_on_incomplete_cholesky_cuts_its_iterations(columns):
+    A = sp.csr_array(laplacian(90) @ laplacian(90) + 1e-9 * sp.eye_array(90))  # of the fourth order
+    A = sp.csr_array(sp.kron(A, sp.eye_array(40)) + sp.kron(sp.eye_array(90), laplacian(40)) * 1e-2)
+    B = np.random.default_rng(4).standard_normal((3600, *columns))
+    task = task_of(A, "spd", nrhs=columns[0] if columns else 1)
+    outcomes = {name: run(name, A, B, task, probed(A))[0] for name in ("cg_ichol", "cg_ichol_polynomial")}
+    plain, better = (int(outcome.details["iterations"]) for outcome in outcomes.values())
+    details = outcomes["cg_ichol_polynomial"].details
+    r = max(1, task.nrhs)
+    assert plain > 100 * r
+    assert details["without"] == 50
+    assert details["degree"] == 11
+    assert better - 50 < 2.0 * plain / 12 + 5 * r
+    for outcome in outcomes.values():
+        residual = np.linalg.norm(np.atleast_2d((B - A @ outcome.value).T), axis=1)
+        sizes = (np.linalg.norm(np.atleast_2d(v.T), axis=1) for v in (outcome.value, B))
+        size_x, size_b = sizes
+        assert (residual <= TARGET * (norm_from_below(Product(A, task), task) * size_x + size_b)).all()
+
+
+def test_a_polynomial_on_incomplete_cholesky_is_priced_below_it_where_inner_products_are_waited_for():
+    A = anisotropic(30)
+    task, evidence = task_of(A, "spd"), Evidence(ritz=tuple((v, 0.01, 0.0) for v in np.geomspace(1e-6, 2.0, 100)))
+    with_, without = (
+        ALGORITHMS[name].work(task, evidence, next(iter(ALGORITHMS[name].options(task, evidence))))
+        for name in ("cg_ichol_polynomial", "cg_ichol")
+    )
+    assert with_.reductions < 0.4 * without.reductions
+    assert with_.peak_bytes > without.peak_bytes
