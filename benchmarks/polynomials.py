@@ -30,6 +30,7 @@ from autonla.profiles.errors import AutonlaError, AutonlaWarning
 PAPER = {"nos5": (654, 77), "wathen100": (363, 35)}  # without and with the polynomial
 PAPER_ICHOL = {"G2_circuit": (734, 70), "gyro_m": (150, 27)}
 LEAST = 400  # order
+MOST = 20_000  # iterations without a polynomial
 
 
 def iterations(A: Any, b: np.ndarray, M: Any, most: int) -> int:
@@ -89,11 +90,13 @@ def main() -> None:
         try:
             for seed in range(arguments.seeds):
                 b = np.random.default_rng(100 + seed).standard_normal(A.shape[0])
-                counts["plain"].append(iterations(A, b, None, 50_000))
+                counts["plain"].append(iterations(A, b, None, MOST))
+                if counts["plain"][-1] >= MOST:
+                    raise Breakdown(f"not solved in {MOST} iterations")
                 for kind in KINDS:
                     M = nla.polynomial_preconditioner(A, kind, rng=seed)
                     counts[kind].append(iterations(A, b, M, max(300, counts["plain"][-1])))
-        except AutonlaError as error:  # not positive definite
+        except (AutonlaError, Breakdown) as error:  # not positive definite, or next to singular
             print(f"{name:36s} {A.shape[0]:7d} {error}")
             continue
         plain = float(np.mean(counts["plain"]))

@@ -32,10 +32,10 @@ _SMALL = 2000  # order up to which, with so few entries, a direct factorization 
 _SMALL_ENTRIES = 30_000
 _LONG_ROWS = 12.0  # entries of one, in the mean
 _FEW = 25  # iterations
-_STEPS = 50  # of conjugate gradients, as a probe
+_STEPS, _TAKEN = 50, 38.0  # of conjugate gradients, as a probe: at most, and in the mean, for easy systems end it
 _WORTH_A_DIAGNOSIS = 1000
 # What the probe of the spectrum may find: (chance, condition number). And that of the fill, over what is guessed.
-_SPECTRA = (0.25, 1e1), (0.25, 3e2), (0.3, 3e4), (0.1, 3e6)
+_SPECTRA = (0.35, 1e1), (0.25, 3e2), (0.25, 3e4), (0.1, 3e6)
 _EASY = 30.0  # a condition number with which the probe comes to the end
 _INDEFINITE = 0.1
 _FILLS = (0.4, 0.2), (0.35, 0.6), (0.25, 3.0)
@@ -143,11 +143,11 @@ class SparseLinearSystemKind(Kind):
                 "spectrum",
                 lambda t, e: t.structure in ("symmetric", "spd") and not e.ritz and t.n > 1,
                 lambda t, e, backend: Work(
-                    (reading(product_bytes(t, e), _STEPS), vectors(t.n, VECTORS * _STEPS)), 8.0 * 8.0 * t.n
+                    (reading(product_bytes(t, e), _TAKEN), vectors(t.n, VECTORS * _TAKEN)), 8.0 * 8.0 * t.n
                 ),
                 _spectrum,
                 _spectra,
-                thin_calls=6.0 * _STEPS,
+                thin_calls=6.0 * _TAKEN,
             ),
             ProbeStep(
                 "fill",

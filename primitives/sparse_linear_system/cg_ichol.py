@@ -2,7 +2,7 @@
 
 The factorization reads A once or, with a threshold, computes a few times as many entries; each iteration adds two
 triangular solves, one entry after the other, to the product with A. Iterations are those with Jacobi's preconditioner
-times a factor, which hardly depends on the matrix: measured of 26 matrices, 0.19 to 0.39 for zero fill and 0.03 to 0.17
+times a factor, which hardly depends on the matrix: measured of 26 matrices, 0.09 to 0.39 for zero fill and 0.03 to 0.17
 for a threshold of 1e-3. A factor that needs a shift to exist is worth less.
 
 Reference: Saad, Iterative Methods for Sparse Linear Systems, 2nd ed. (2003), sec. 10.3 and 10.4.
@@ -10,6 +10,7 @@ Reference: Saad, Iterative Methods for Sparse Linear Systems, 2nd ed. (2003), se
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,11 +35,12 @@ from ._common import (
 from .cg_jacobi import LEAST, MOST, VECTORS, breakdown
 
 DROP, EXTRA = 1e-3, 20
-# Of the iterations, of the entries of L over those of the lower triangle of A, and the bytes whose reading takes as
-# long as the factorization and two solves take for an entry of L.
-_FEWER = {0.0: Interval(0.28, 0.15, 0.5), DROP: Interval(0.1, 0.04, 0.25)}
-_LARGER = {0.0: Interval.exact(1.0), DROP: Interval(3.0, 1.0, 6.0)}
-FACTOR, SOLVES = {0.0: 1600.0, DROP: 2200.0}, {0.0: 90.0, DROP: 50.0}
+_FEWER = {0.0: Interval(0.28, 0.12, 0.45), DROP: Interval(0.075, 0.03, 0.16)}  # of the iterations
+_MORE = 10.0  # entries of a row of L with a threshold, beyond those of A's lower triangle
+# Bytes whose reading takes as long as the factorization for an entry of L; with a threshold, also for each entry that is
+# in the same row. And as two triangular solves, for an entry of L and for a row.
+_PER_ENTRY, _PER_PAIR = {0.0: 450.0, DROP: 200.0}, {0.0: 0.0, DROP: 40.0}
+_SOLVES, _SOLVES_ROW = 22.0, 190.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +66,37 @@ def applies(task: Task, evidence: Evidence, options: Options) -> str | None:
 def iterations(task: Task, evidence: Evidence, options: Options) -> Interval:
     """For one right-hand side."""
     plain, fewer = _iterations.plain(task, evidence), _FEWER[options.drop]
-    return Interval(plain.median * fewer.median, plain.low * fewer.low, plain.high * fewer.high).at_least(2.0)
+    return _product(plain, fewer).at_least(2.0)
+
+
+def _product(a: Interval, b: Interval) -> Interval:
+    """Of two quantities whose errors have nothing to do with each other."""
+    median = a.median * b.median
+    low = math.hypot(*(math.log(x.median / x.low) for x in (a, b)))
+    high = math.hypot(*(math.log(x.high / x.median) for x in (a, b)))
+    return Interval(median, median * math.exp(-low), median * math.exp(high))
+
+
+def factor_work(task: Task, drop: float) -> tuple[float, float, float]:
+    """Entries of L, and the bytes whose reading takes as long as making it, and as two solves with it."""
+    kept = 0.5 * (task.nnz + task.n) + (_MORE * task.n if drop else 0.0)
+    made = (_PER_ENTRY[drop] + _PER_PAIR[drop] * kept / task.n) * kept
+    return kept, made, _SOLVES * kept + _SOLVES_ROW * task.n
 
 
 def work(task: Task, evidence: Evidence, options: Options) -> Work:
     """The factorization; a product, two triangular solves and a few vectors in each iteration."""
-    count, lower = iterations(task, evidence, options), 0.5 * (task.nnz + task.n)
-    total, kept = task.nrhs * count.median, lower * _LARGER[options.drop].median
+    count = iterations(task, evidence, options)
+    total = task.nrhs * count.median
+    kept, made, solves = factor_work(task, options.drop)
     calls = (
-        reading(FACTOR[options.drop] * kept),
+        reading(made),
         reading(product_bytes(task, evidence), total + 10.0),
-        reading(SOLVES[options.drop] * kept, total),
+        reading(solves, total),
         vectors(task.n, VECTORS * total),
     )
-    room = 2.0 * ENTRY * (lower + (EXTRA * task.n if options.drop else 0.0))
-    peak = answer_bytes(task, 11.0) + 2.0 * ENTRY * lower + room
+    room = 2.0 * ENTRY * (0.5 * (task.nnz + task.n) + (EXTRA * task.n if options.drop else 0.0))
+    peak = answer_bytes(task, 11.0) + 2.0 * ENTRY * kept + room
     return Work(calls, peak, count.high / count.median, _cg.REDUCTIONS * total)
 
 

@@ -54,16 +54,17 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
     """The factorization; products and pairs of triangular solves, thirteen and twelve in each iteration."""
     count = cg_ichol.iterations(task, evidence, _INNER) * (_iterations.SHARE * task.nrhs)
     begun = float(STEPS)
-    terms, lower = _iterations.DEGREE, 0.5 * (task.nnz + task.n)
+    terms = _iterations.DEGREE
+    kept, made, solves = cg_ichol.factor_work(task, _INNER.drop)
     products = begun + (terms + 1.0) * count.median
     iterations = begun + count.median
     calls = (
-        reading(cg_ichol.FACTOR[_INNER.drop] * lower),
+        reading(made),
         reading(product_bytes(task, evidence), products + 10.0),
-        reading(cg_ichol.SOLVES[_INNER.drop] * lower, products),
+        reading(solves, products),
         vectors(task.n, VECTORS * iterations + terms * TERM * count.median),
     )
-    peak = answer_bytes(task, 14.0) + 4.0 * ENTRY * lower
+    peak = answer_bytes(task, 14.0) + 4.0 * ENTRY * kept
     return Work(calls, peak, (begun + count.high) / iterations, _cg.REDUCTIONS * iterations)
 
 

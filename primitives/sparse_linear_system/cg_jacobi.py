@@ -29,7 +29,7 @@ from ._common import (
     vectors,
 )
 
-VECTORS = 20.0  # copies of a vector that the operations of an iteration take the time of
+VECTORS = 16.0  # copies of a vector that the operations of an iteration take the time of
 MOST = 4.0  # times the upper end of the forecast, after which it is given up, but not before so many
 LEAST = 500.0
 _MORE = 6.0  # products' worth of time: the norm of A, and the true residual

@@ -37,9 +37,10 @@ from ._common import (
 from .cg_jacobi import LEAST, VECTORS, breakdown
 
 _ITERATIONS = Interval(16.0, 7.0, 110.0)  # to a residual of 1e-10
-# Bytes whose reading takes as long as setting up and as applying take for an entry of A; calls from Python to either.
-_SETUP, _APPLY = 6500.0, 650.0
-_CALLS, _CALLS_APPLY = 1500.0, 30.0
+# Bytes whose reading takes as long as setting up for an entry of A and for a row, and as applying for a row; calls from
+# Python to either.
+_SETUP, _SETUP_ROW, _APPLY = 230.0, 20_000.0, 2500.0
+_CALLS, _CALLS_APPLY = 1500.0, 40.0
 _MOST = 100_000_000  # entries, beyond which its indices of 32 bits may not do
 _FEWEST = 300  # order from which there is a coarser level
 
@@ -64,9 +65,9 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
     count = _count(task, evidence)
     total = task.nrhs * count.median
     calls = (
-        reading(_SETUP * task.nnz),
+        reading(_SETUP * task.nnz + _SETUP_ROW * task.n),
         reading(8.0, _CALLS + _CALLS_APPLY * total),
-        reading(product_bytes(task, evidence) + _APPLY * task.nnz, total),
+        reading(product_bytes(task, evidence) + _APPLY * task.n, total),
         vectors(task.n, VECTORS * total),
     )
     peak = answer_bytes(task, 9.0) + 8.0 * ENTRY * task.nnz

@@ -39,7 +39,7 @@ from ._common import (
 )
 
 _ITERATIONS = Interval(400.0, 20.0, 8000.0)  # to 1e-10, of a matrix of which nothing is known
-_VECTORS = 30.0  # copies of a vector that the operations of an iteration take the time of
+_VECTORS = 24.0  # copies of a vector that the operations of an iteration take the time of
 _REDUCTIONS = 3.0  # of an iteration: two inner products, and the norm of x
 _RESTARTS = 5
 _STANDSTILL = 0.9  # of the true residual where it was computed last
