@@ -343,7 +343,8 @@ def _probe(
             evidence = prepared.evidence
         try:
             with library_errors(), np.errstate(all="ignore"):
-                task, evidence, by_products = step.run(prepared.A, prepared.b, prepared.task, evidence, backend)
+                more = {"by_products": prepared.by_products} if step.goes_on else {}
+                task, evidence, by_products = step.run(prepared.A, prepared.b, prepared.task, evidence, backend, **more)
             if not (_can_be(evidence) and all(map(is_sound, by_products.values()))):
                 raise Breakdown("what it found is not finite")
         except (Breakdown, MemoryError) as error:  # planning does without

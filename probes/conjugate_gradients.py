@@ -7,6 +7,7 @@ system, and where few iterations do, it is the solution.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,13 +44,15 @@ class Seen:
     size: float = 0.0
 
 
-def run(A: Any, b: Any, task: Task, steps: int) -> Seen:
+def run(A: Any, b: Any, task: Task, steps: int, *, started: _cg.State | None = None) -> Seen:
     """Up to so many iterations on the first right-hand side that is not zero, fewer where they meet `task.target`.
 
     Parameters
     ----------
     A : (n, n) csr_array with a positive diagonal, or LinearOperator; symmetric
     b : (n,) or (n, r) array
+    started : State, optional
+        To go on from; changed.
 
     Raises
     ------
@@ -58,18 +61,25 @@ def run(A: Any, b: Any, task: Task, steps: int) -> Seen:
     """
     product = Product(A, task)
     apply = jacobi(product, task)
-    norm_A = 0.0 if task.metric == "relative_residual" else norm_from_below(product, task)
-    j, column = next(((j, c) for j, c in enumerate(columns(b)) if size_of(c) > 0.0), (0, np.zeros(task.n)))
-    state = _cg.begin(apply, column, norm_A)
-    state.column = j
+    state = started
+    if state is None:
+        norm_A = 0.0 if task.metric == "relative_residual" else norm_from_below(product, task)
+        j, column = next(((j, c) for j, c in enumerate(columns(b)) if size_of(c) > 0.0), (0, np.zeros(task.n)))
+        state = _cg.begin(apply, column, norm_A)
+        state.column = j
     try:
         _cg.advance(state, product, apply, 0.5 * task.target, steps)
     except Breakdown as breakdown:
         if breakdown.structure is None:
             raise
-        weight = task.n if task.access == "sparse" else dot(state.p, state.p)
-        if task.access == "sparse":
-            weight = dot(state.p, product.A.diagonal() * state.p)
+        weight = dot(state.p, (product.A.diagonal() if task.access == "sparse" else 1.0) * state.p)
         largest = max((1.0 / alpha for alpha in state.alphas), default=1.0)
         return Seen(None, None, dot(state.p, product(state.p)) / weight, largest)
     return Seen(state.spectrum(apply) if state.alphas else None, state)
+
+
+def likely_total(state: _cg.State, target: float) -> float:
+    """Iterations that it takes if the residual goes on falling as it has: no fewer, for it falls faster and faster."""
+    fallen = math.log(max(1.0, state.norm_b / max(size_of(state.r), 1e-300)))
+    wanted = target * (state.norm_A * size_of(state.x) + state.norm_b)
+    return math.inf if fallen == 0.0 else state.done * math.log(state.norm_b / wanted) / fallen

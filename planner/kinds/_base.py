@@ -43,16 +43,19 @@ class ProbeStep:
         What Python adds to it, in thin kernel calls.
     unchecked : bool
         Whether it takes an A that may not be finite, or of any size: it then finds nothing.
+    goes_on : bool
+        Whether `run` takes `by_products` too, what probes before it have left: a dict, which is not to be changed.
     """
 
     name: str
     applies: Callable[[Task, Evidence], bool]
     work: Callable[[Task, Evidence, str], Work]
-    run: Callable[[Any, Any, Task, Evidence, str], tuple[Task, Evidence, dict[str, Any]]]
+    run: Callable[..., tuple[Task, Evidence, dict[str, Any]]]
     outcomes: Callable[[Task, Evidence], Sequence[tuple[float, Evidence]]] = _nothing
     always: bool = False
     thin_calls: float = 700.0  # 350 to 850 were measured of those that iterate
     unchecked: bool = False
+    goes_on: bool = False
 
 
 class Kind(ABC):

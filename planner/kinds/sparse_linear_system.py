@@ -32,12 +32,14 @@ _SMALL = 2000  # order up to which, with so few entries, a direct factorization 
 _SMALL_ENTRIES = 30_000
 _LONG_ROWS = 12.0  # entries of one, in the mean
 _FEW = 25  # iterations
-_STEPS, _TAKEN = 50, 38.0  # of conjugate gradients, as a probe: at most, and in the mean, for easy systems end it
+_STEPS = 50  # of conjugate gradients, as a probe
+_FIRST = 12  # of them, which tell whether the others are likely to be enough
+_LIKELY = 60.0  # total, from there: it is forecast too high
 _WORTH_A_DIAGNOSIS = 1000
-# What the probe of the spectrum may find: (chance, condition number). And that of the fill, over what is guessed.
-_SPECTRA = (0.35, 1e1), (0.25, 3e2), (0.25, 3e4), (0.1, 3e6)
-_EASY = 30.0  # a condition number with which the probe comes to the end
-_INDEFINITE = 0.1
+# What the first iterations may find: that A is easy, or indefinite. What the probe of the spectrum may find: (chance,
+# condition number). And that of the fill, over what is guessed.
+_EASY, _INDEFINITE = 0.35, 0.1
+_SPECTRA = (0.4, 3e2), (0.4, 3e4), (0.15, 3e6)
 _FILLS = (0.4, 0.2), (0.35, 0.6), (0.25, 3.0)
 
 
@@ -48,14 +50,33 @@ def _structure(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> 
     return task, evidence, {}
 
 
-def _spectrum(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tuple[Task, Evidence, dict[str, Any]]:
-    """The first iterations of conjugate gradients: as many as they need, where those are few."""
-    return _iterated(A, b, task, evidence, _STEPS)
+def _first(
+    A: Any, b: Any, task: Task, evidence: Evidence, backend: str = "", *, most: int = _STEPS
+) -> tuple[Task, Evidence, dict[str, Any]]:
+    """A few iterations of conjugate gradients, and the rest of them where they are likely to be few."""
+    aim = _aim(task)
+    seen = conjugate_gradients.run(A, b, aim, _FIRST)
+    state = seen.state
+    if state is not None and not state.converged:
+        if conjugate_gradients.likely_total(state, 0.5 * aim.target) > min(_LIKELY, 1.5 * most):
+            left = float(np.linalg.norm(state.r)) / state.norm_b
+            sentence = f"{state.done} iterations of conjugate gradients leave a residual of {left:.1g}"
+            return task, replace(_told(evidence, sentence), cg_steps=state.done), {_cg.STARTED: state}
+        seen = conjugate_gradients.run(A, b, aim, most, started=state)
+    return _found(task, evidence, seen, A)
 
 
-def _iterated(A: Any, b: Any, task: Task, evidence: Evidence, most: int) -> tuple[Task, Evidence, dict[str, Any]]:
-    aim = task if task.target else replace(task, target=_default_target(task))
-    seen = conjugate_gradients.run(A, b, aim, most)
+def _spectrum(
+    A: Any, b: Any, task: Task, evidence: Evidence, backend: str, *, by_products: Mapping[str, Any]
+) -> tuple[Task, Evidence, dict[str, Any]]:
+    """More iterations of conjugate gradients, for what they see of the spectrum."""
+    started = by_products.get(_cg.STARTED)
+    return _found(task, evidence, conjugate_gradients.run(A, b, _aim(task), _STEPS, started=started), A)
+
+
+def _found(
+    task: Task, evidence: Evidence, seen: conjugate_gradients.Seen, A: Any
+) -> tuple[Task, Evidence, dict[str, Any]]:
     rounding = 1e-12 if str(A.dtype) != "float32" else 1e-5
     if seen.state is None:
         if seen.curvature >= -rounding * seen.size:
@@ -78,9 +99,14 @@ def _iterated(A: Any, b: Any, task: Task, evidence: Evidence, most: int) -> tupl
     sentence = f"{scaled}its Ritz values go from {low:.2g} to {high:.2g} in {steps}, "
     if seen.state.converged:
         return task, _told(evidence, sentence + "which are enough"), left
-    count = iterations.plain(aim, evidence)
+    count = iterations.plain(_aim(task), evidence)
     sentence += f"which will take about {count.median:.0f} ({count.low:.0f} to {count.high:.0f})"
     return task, _told(evidence, sentence), left
+
+
+def _aim(task: Task) -> Task:
+    """The task with the target that it will have."""
+    return task if task.target else replace(task, target=_default_target(task))
 
 
 def _default_target(task: Task) -> float:
@@ -92,18 +118,25 @@ def _told(evidence: Evidence, sentence: str) -> Evidence:
     return replace(evidence, findings=(*evidence.findings, Finding("spectrum", sentence)))
 
 
-def _spectra(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
-    """Uniform in the logarithm, which is neither easy nor hard; so easy that the probe is the solution; indefinite."""
-    found = []
-    for chance, condition in _SPECTRA:
-        values = np.geomspace(2.0 / condition, 2.0, 40)
-        ritz = tuple((float(value), 1.0 / 40.0, 0.0) for value in values)
-        easy = condition < _EASY
-        steps = _STEPS // 2 if easy else _STEPS
-        found.append((chance, replace(evidence, ritz=ritz, cg_steps=steps, cg_converged=easy)))
+def _easy_or_not(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
+    """So easy that the probe is the solution; or indefinite."""
+    found = [(_EASY, replace(evidence, ritz=_even(10.0), cg_steps=2 * _FIRST, cg_converged=True))]
     if task.structure != "spd":
         found.append((_INDEFINITE, replace(evidence, ritz=((-1.0, 1.0, 0.0),))))
     return found
+
+
+def _spectra(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
+    return [(chance, replace(evidence, ritz=_even(condition), cg_steps=_STEPS)) for chance, condition in _SPECTRA]
+
+
+def _even(condition: float) -> tuple[tuple[float, float, float], ...]:
+    """A spectrum uniform in the logarithm, which is neither easy nor hard."""
+    return tuple((float(value), 1.0 / 40.0, 0.0) for value in np.geomspace(2.0 / condition, 2.0, 40))
+
+
+def _iterating(task: Task, evidence: Evidence, steps: float) -> Work:
+    return Work((reading(product_bytes(task, evidence), steps), vectors(task.n, VECTORS * steps)), 8.0 * 8.0 * task.n)
 
 
 def _fill(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tuple[Task, Evidence, dict[str, Any]]:
@@ -140,14 +173,21 @@ class SparseLinearSystemKind(Kind):
                 "structure", lambda t, e: True, lambda t, e, backend: sparse_structure.work(t), _structure, always=True
             ),
             ProbeStep(
+                "iterations",
+                lambda t, e: t.structure in ("symmetric", "spd") and not e.cg_steps and not e.ritz and t.n > 1,
+                lambda t, e, backend: _iterating(t, e, 1.5 * _FIRST),
+                _first,
+                _easy_or_not,
+                thin_calls=6.0 * _FIRST,
+            ),
+            ProbeStep(
                 "spectrum",
                 lambda t, e: t.structure in ("symmetric", "spd") and not e.ritz and t.n > 1,
-                lambda t, e, backend: Work(
-                    (reading(product_bytes(t, e), _TAKEN), vectors(t.n, VECTORS * _TAKEN)), 8.0 * 8.0 * t.n
-                ),
+                lambda t, e, backend: _iterating(t, e, _STEPS - e.cg_steps),
                 _spectrum,
                 _spectra,
-                thin_calls=6.0 * _TAKEN,
+                thin_calls=6.0 * _STEPS,
+                goes_on=True,
             ),
             ProbeStep(
                 "fill",
@@ -199,7 +239,7 @@ class SparseLinearSystemKind(Kind):
         task, evidence, _ = _structure(A, b, task, evidence, "")
         if task.structure not in ("symmetric", "spd"):
             return False, evidence, {}
-        _, seen, by_products = _iterated(A, b, task, evidence, _FEW)
+        _, seen, by_products = _first(A, b, task, evidence, most=_FEW)
         return (True, seen, by_products) if seen.cg_converged else (False, evidence, {})
 
     def floor(self, task: Task, evidence: Evidence) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from autonla.planner.kinds import kind_of
 from autonla.primitives import algorithms_for
 from autonla.primitives.task import Task
 from autonla.primitives.work import Calls, Work
-from autonla.probes import sparse_structure
+from autonla.probes import conjugate_gradients, sparse_structure
 from tests._support.machine import synthetic_profile
 from tests.primitives.test_incomplete_cholesky import laplacian, random_spd
 from tests.primitives.test_sparse_linear_system import anisotropic, backward_error, general, saddle
@@ -425,7 +425,7 @@ def test_a_matrix_that_a_breakdown_has_shown_to_be_indefinite_is_not_tried_with_
     solution = plan.run(candidate=None)
     chosen = next(c for c in plan.candidates if c.algorithm == "cg_jacobi")
     forced = nla.Plan.from_json(plan.to_json())
-    forced = dataclasses.replace(forced, chosen=chosen).run(nla.LinearSystem(A, rhs(A)))
+    forced = replace(forced, chosen=chosen).run(nla.LinearSystem(A, rhs(A)))
     tried = [a.label for a in forced.record.attempts]
     assert tried[0].startswith("cg_jacobi")
     assert "not positive definite" in forced.record.attempts[0].outcome
@@ -546,3 +546,24 @@ def test_real_matrices(shared_data, name):
     assert solution.status == "certified"
     r = np.linalg.norm(b - A @ solution.value)
     assert r <= 1e-11 * (sp.linalg.norm(A) * np.linalg.norm(solution.value) + np.linalg.norm(b))
+
+
+def test_a_dozen_iterations_tell_an_easy_system_from_others():
+    hard = anisotropic(60)
+    plan = nla.plan(nla.LinearSystem(hard, rhs(hard)), nla.Budget(accuracy=1e-10), rng=0, profile=PROFILE)
+    assert plan.evidence.cg_steps in (12, 50)
+    assert any("12 iterations of conjugate gradients leave" in f.sentence for f in plan.evidence.findings)
+    assert not plan.evidence.cg_converged
+    easy = nla.plan(nla.LinearSystem(EASY, rhs(EASY)), nla.Budget(accuracy=1e-10), rng=0, profile=PROFILE)
+    assert easy.evidence.cg_converged
+    assert 12 < easy.evidence.cg_steps < 50
+
+
+def test_the_probe_of_the_spectrum_goes_on_from_the_first_iterations():
+    A = anisotropic(60)
+    b = rhs(A)
+    plan = nla.plan(nla.LinearSystem(A, b), nla.Budget(accuracy=1e-10), rng=0, profile=PROFILE, rigor="exhaustive")
+    at_once = conjugate_gradients.run(A, b, replace(plan.task, target=1e-10), 50)
+    assert at_once.ritz is not None
+    assert plan.evidence.ritz == at_once.ritz.triples
+    assert plan.evidence.cg_steps == 50
