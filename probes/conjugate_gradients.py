@@ -21,6 +21,9 @@ from ..primitives.sparse_linear_system.cg_jacobi import jacobi
 from ..primitives.task import Task
 
 
+_LAST = 8  # iterations, from which the rate is taken
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What the iterations show.
@@ -79,7 +82,7 @@ def run(A: Any, b: Any, task: Task, steps: int, *, started: _cg.State | None = N
 
 
 def likely_total(state: _cg.State, target: float) -> float:
-    """Iterations that it takes if the residual goes on falling as it has: no fewer, for it falls faster and faster."""
-    fallen = math.log(max(1.0, state.norm_b / max(size_of(state.r), 1e-300)))
+    """Iterations that it takes if the residual goes on falling as it has in the last few: it may fall faster yet."""
+    rate = -0.5 * sum(map(math.log, state.betas[-_LAST:])) / len(state.betas[-_LAST:])  # of its logarithm, in M^-1
     wanted = target * (state.norm_A * size_of(state.x) + state.norm_b)
-    return math.inf if fallen == 0.0 else state.done * math.log(state.norm_b / wanted) / fallen
+    return state.done + math.log(size_of(state.r) / wanted) / rate if rate > 0.0 else math.inf

@@ -24,8 +24,8 @@ from tests.primitives.test_sparse_linear_system import anisotropic, backward_err
 
 PROFILE = synthetic_profile()
 NAMES = [algorithm.name for algorithm in algorithms_for("sparse_linear_system")]
-A = anisotropic(18)
-B = np.random.default_rng(3).standard_normal(324)
+A = anisotropic(30)
+B = np.random.default_rng(3).standard_normal(900)
 CALLS = (0, 1, 2, 3, 5, 8, 13, 30)
 
 

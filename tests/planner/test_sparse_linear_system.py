@@ -548,15 +548,15 @@ def test_real_matrices(shared_data, name):
     assert r <= 1e-11 * (sp.linalg.norm(A) * np.linalg.norm(solution.value) + np.linalg.norm(b))
 
 
-def test_a_dozen_iterations_tell_an_easy_system_from_others():
+def test_a_few_iterations_tell_an_easy_system_from_others():
     hard = anisotropic(60)
     plan = nla.plan(nla.LinearSystem(hard, rhs(hard)), nla.Budget(accuracy=1e-10), rng=0, profile=PROFILE)
-    assert plan.evidence.cg_steps in (12, 50)
-    assert any("12 iterations of conjugate gradients leave" in f.sentence for f in plan.evidence.findings)
+    assert plan.evidence.cg_steps in (18, 50)
+    assert any("18 iterations of conjugate gradients leave" in f.sentence for f in plan.evidence.findings)
     assert not plan.evidence.cg_converged
     easy = nla.plan(nla.LinearSystem(EASY, rhs(EASY)), nla.Budget(accuracy=1e-10), rng=0, profile=PROFILE)
     assert easy.evidence.cg_converged
-    assert 12 < easy.evidence.cg_steps < 50
+    assert 18 < easy.evidence.cg_steps < 100
 
 
 def test_the_probe_of_the_spectrum_goes_on_from_the_first_iterations():

@@ -147,3 +147,22 @@ def test_products_that_are_not_finite_are_a_breakdown():
     A: Any = LinearOperator((4, 4), matvec=lambda v: v * np.nan, dtype=float)  # type: ignore[call-arg]
     with pytest.raises(Breakdown, match="finite"):
         conjugate_gradients.run(A, np.ones(4), task_of(A), 3)
+
+
+@pytest.mark.parametrize("name", ["easy", "grid", "anisotropic"])
+def test_the_total_is_foreseen_from_the_last_iterations(name):
+    A = {"easy": EASY, "grid": laplacian(24, 24), "anisotropic": anisotropic(24)}[name]
+    b, task = rhs(A.shape[0]), task_of(A)
+    seen = conjugate_gradients.run(A, b, task, 12)
+    assert seen.state is not None
+    likely = conjugate_gradients.likely_total(seen.state, 0.5 * task.target)
+    conjugate_gradients.run(A, b, task, 2000, started=seen.state)
+    assert seen.state.converged
+    assert seen.state.done / 3.0 <= likely <= 3.0 * seen.state.done
+
+
+def test_no_total_is_foreseen_where_the_residual_grows():
+    seen = conjugate_gradients.run(EASY, rhs(300), task_of(EASY), 5)
+    assert seen.state is not None
+    grown = replace(seen.state, betas=[1.5] * 5)
+    assert conjugate_gradients.likely_total(grown, 1e-10) == np.inf
