@@ -20,13 +20,18 @@ from autonla.primitives import algorithms_for
 from autonla.primitives.sparse_linear_system._common import Product
 from tests._support.machine import synthetic_profile
 from tests.primitives.test_incomplete_cholesky import laplacian
-from tests.primitives.test_sparse_linear_system import anisotropic, backward_error
+from tests.primitives.test_sparse_linear_system import anisotropic
 
 PROFILE = synthetic_profile()
 NAMES = [algorithm.name for algorithm in algorithms_for("sparse_linear_system")]
 A = anisotropic(30)
 B = np.random.default_rng(3).standard_normal(900)
+NORM = float(np.linalg.norm(A.toarray(), 2))
 CALLS = (0, 1, 2, 3, 5, 8, 13, 30)
+
+
+def backward_error(x: np.ndarray) -> float:
+    return float(np.linalg.norm(B - A @ x) / (NORM * np.linalg.norm(x) + np.linalg.norm(B)))
 
 
 def no_memory(y: np.ndarray) -> np.ndarray:
@@ -84,7 +89,7 @@ def right_or_ours(plan: nla.Plan) -> bool:
     except nla.AutonlaError:
         return False
     assert solution.status == "certified"
-    assert backward_error(A, B, solution.value) <= min(1e-10, solution.certificate.bound)
+    assert backward_error(solution.value) <= min(1e-10, solution.certificate.bound)
     return True
 
 
@@ -143,4 +148,4 @@ def test_factorizations_that_fail(name, error, monkeypatch):
         patch.setattr(spla, name, failing)
         solution = first.run()
     assert len(solution.record.attempts) > 1
-    assert backward_error(A, B, solution.value) <= 1e-10
+    assert backward_error(solution.value) <= 1e-10
