@@ -32,8 +32,9 @@ _CERTIFICATE_STREAM = 0x5EED_CE57
 _FAR_FROM_LAPACK = 100.0
 # Of the failure probability that the budget allows: what a first answer may take, and what is left for those after it.
 _FIRST = 0.9
-# By-products of an answer that was not good enough from which the next candidate may go on (a range: by power steps).
-_CONTINUED = ("range", "factor")
+# By-products of an answer that was not good enough from which the next candidate may go on (a range: by power steps;
+# eigenvectors: by a search for those that they lack).
+_CONTINUED = ("range", "factor", "eigenvectors")
 # By-products of probes that certificates may use.
 _FOR_CERTIFICATES = ("sketch", "elimination_order")
 # A certificate is computed in spite of the hour where it takes so little [s], or adds so little to what has passed.

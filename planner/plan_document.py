@@ -88,10 +88,12 @@ class EvidenceDocument(_Strict):
     ritz: list[tuple[Finite, Finite, NonNegative]] = []
     cg_steps: Count = 0
     cg_converged: bool = False
+    cg_likely: NonNegative | None = None
     diagonal_pivots: bool | None = None
     product_entries: Finite | None = None
     fill: IntervalDocument | None = None
     fill_flops: IntervalDocument | None = None
+    repeated: bool = False
     underflows: bool = False
     findings: list[FindingDocument]
 

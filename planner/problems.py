@@ -368,6 +368,14 @@ class MatrixFunction(Problem):
     Raises
     ------
     InvalidProblem
+
+    Examples
+    --------
+    >>> import autonla as nla, numpy as np
+    >>> X = np.random.default_rng(0).standard_normal((200, 5)) @ np.diag([1.0, 2.0, 3.0, 4.0, 5.0])
+    >>> W = nla.solve(nla.MatrixFunction(X.T @ X, "inv_sqrt"), nla.Budget(accuracy=1e-10)).value  # whitens X
+    >>> bool(np.allclose((X @ W).T @ (X @ W), np.eye(5)))
+    True
     """
 
     kind = "matrix_function"

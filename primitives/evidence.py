@@ -59,6 +59,8 @@ class Evidence:
         hand for an algorithm to go on from.
     cg_converged : bool
         Whether they were enough for that right-hand side.
+    cg_likely : float or None
+        How many there would be if the residual went on falling as in the last of them.
     diagonal_pivots : bool or None
         Sparse systems: whether entries of the diagonal are likely to do as pivots, so that the order and the fill of a
         factorization follow from the pattern of A + A'.
@@ -68,6 +70,9 @@ class Evidence:
         Sparse systems: nonzeros of L + U of a direct factorization.
     fill_flops : Interval or None
         Operations of that factorization.
+    repeated : bool
+        Eigenpairs: whether an iteration with one vector at a time has missed a pair, so that some eigenvalues are
+        likely to be equal.
     underflows : bool
         Linear systems: whether elimination in float32 is likely to meet subnormal numbers.
     findings : tuple of Finding
@@ -89,10 +94,12 @@ class Evidence:
     ritz: tuple[tuple[float, float, float], ...] = ()
     cg_steps: int = 0
     cg_converged: bool = False
+    cg_likely: float | None = None
     diagonal_pivots: bool | None = None
     product_entries: float | None = None
     fill: Interval | None = None
     fill_flops: Interval | None = None
+    repeated: bool = False
     underflows: bool = False
     findings: tuple[Finding, ...] = ()
 

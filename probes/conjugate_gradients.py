@@ -20,7 +20,6 @@ from ..primitives.sparse_linear_system._common import Product, columns, dot, nor
 from ..primitives.sparse_linear_system.cg_jacobi import jacobi
 from ..primitives.task import Task
 
-
 _LAST = 8  # iterations, from which the rate is taken
 
 

@@ -5,25 +5,27 @@ multiplicities, that pair with the w such that |lambda_j - w_j| <= rho = ||R|| /
 Algebra Appl. 245, 1996, theorem 2.1: the constant is one). The metric is the largest ||A v - w v|| / (||v|| ||A||),
 ||A|| from below.
 
-That these k are those that were asked for, one of two ways shows:
+That these k are those that were asked for, one of three ways shows. Which of them, prices decide: the run goes on for
+about as long as a factorization would take, and for a part of that where the w lie so close that it looks hopeless.
 
+- A Lanczos run from an independent random start on A deflated by V, (I - P) A (I - P) with P = V (V'V)^-1 V'. A Ritz
+  value beyond w_k proves that a pair is missing. An eigenvalue beyond x has at most a weight in the spectral measure of
+  the start that the recurrence bounds, and with probability 1 - delta no less than pi delta^2 / (2 n): where the bound
+  has fallen below half of that at w_k and what is allowed for, none is there (`primitives.eigenpairs.beyond` has the
+  formulas and where they come from). Where the steps end before, the x is told at which it has. The basis is not kept:
+  the values are those of exact steps on a matrix of clusters about the eigenvalues (Greenbaum, Linear Algebra Appl.
+  113, 1989), which have no less weight.
+- For the ends of a dense matrix, Cholesky. If x I - A + V_j S V_j' with j of the v and S >= 0 is positive definite, A
+  has at most j eigenvalues from x on, whatever V is: the term of rank j lifts no more than so many. It is, if the
+  factorization of that matrix less c I comes to an end, where c covers rounding: (n + 1) u / (1 - (n + 2) u) times its
+  trace (Rump, BIT 46, 2006, theorem 2.3), and that of forming it. x lies in a gap of the w, j of which are beyond it.
+  At the other end signs change.
 - An inertia count. A symmetric factorization L D L' of A - x I has as many negative pivots as A has eigenvalues below x
   (Sylvester): by LAPACK's Bunch-Kaufman for dense matrices, by SuperLU for sparse ones, which is of use only where all
   pivots stayed on the diagonal. x lies in a gap of the w, and the count beyond x must be that of the w. The
   factorization is exact for a matrix within e of A - x I: | A - x I - L D L' | <= g |L| |D| |L'|, which is computed
   (Higham 2002, sec. 10.1, 11.1, with 8 sqrt(m) u for m terms: Higham and Mary 2019, theorem 2.4), and what U lacks of
   D L' besides. By Weyl, the count is right for eigenvalues further than e from x.
-- A Lanczos run from an independent random start on A deflated by V, (I - P) A (I - P) with P = V (V'V)^-1 V'. Its Ritz
-  values are Rayleigh quotients: one beyond w_k proves that a pair is missing. If none is, then with probability
-  1 - delta no eigenvalue of the deflated matrix is further from the outermost Ritz value than eps times the spread of
-  its spectrum, with
-
-      1.648 sqrt(n) exp(-sqrt(eps) (2 m - 1)) = delta
-
-  after m steps (Kuczynski and Wozniakowski, SIAM J. Matrix Anal. Appl. 13, 1992, theorem 4.2; the steps do not change
-  with a shift of A). Each end takes half of delta, and the spread is at most that of the Ritz values / (1 - 2 eps). The
-  basis is not kept: the values are then those of exact steps on a matrix of clusters about the eigenvalues
-  (Greenbaum, Linear Algebra Appl. 113, 1989), which have no less weight.
 
 Eigenvalues of A are within rho of those of diag(w) and of the deflated matrix together (Weyl), so that each w_j is
 right to rho and what the count or the run leaves. What is beyond w_k by less than the target, or by less than twice
@@ -33,12 +35,13 @@ rho, is not held to be missing: eigenvalues that close are not told apart.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 
 from ...primitives.algorithm import Breakdown
+from ...primitives.eigenpairs import beyond
 from ...primitives.eigenpairs._common import Symmetric, copy_bytes, product_bytes, wanted
 from ...primitives.eigenpairs.arpack_shift_invert import factored
 from ...primitives.evidence import Evidence
@@ -51,8 +54,15 @@ from .linear_system import rounding_of_residual
 from .products import UNIT
 
 METRIC = "residual"
-STEPS = 120  # of the Lanczos run
-_TOOK_MOST = 0.1  # of its length, that a vector has left after a projection: it is projected again
+STEPS, _MORE_STEPS = 120, 400  # of the Lanczos run, where nothing can be factored; where that is foreseen to do
+_LONGEST = 3000  # otherwise
+# Seconds, about: Python in a step of it, and memory; operations of factorizations, entries of sparse factors, the rest.
+_IN_STEP, _PER_BYTE, _PER_FLOP, _PER_ENTRY, _SPARSE = 25e-6, 5e-11, 1e-10, 5e-8, 1.5e-3
+_ALONE = 0.01  # gap over ||A|| that is supposed beyond a single pair
+_FORESEEN = 1.5  # times the steps of the formula, whose gap is the mean one of the w
+_TRIED, _FEWEST = 0.25, 8  # of the steps that pay, where more are foreseen, unless that is too few
+_USUAL = 40.0, 80.0  # steps that do in most cases: for large eigenvalues, and for small ones
+_LITTLE = 0.25  # of the spectrum: a run that excludes only what is further beyond says too little
 ASYMMETRY = 8.0  # sqrt(n) u ||A||_F, within which A and A' count as equal
 _COUNTED = 2500  # order up to which the inertia of a dense matrix is counted
 _COUNTED_FLOPS = 3e9  # and of a sparse one, those of its factorization
@@ -128,13 +138,9 @@ def certify(
     told = f"residuals and orthogonality in float64: each w within {rho / norm:.1e} ||A|| of an eigenvalue"
     if len(w) == task.n:
         return said(bound, estimate, 1.0, f"{told}; these are all", complete=True)
-    counted = None
-    if by_count(task, evidence):
-        counted = _counted(product, w, task, slack, norm, difference, order)
-    if counted is not None:
-        complete, what, sure = *counted, 1.0
-    else:
-        complete, what, sure = _probed(product, V, w, task, slack, norm, seed, confidence)
+    complete, what, sure = _none_missing(
+        product, V, w, task, evidence, slack, norm, frobenius, difference, order, seed, confidence
+    )
     return said(bound, estimate, sure, f"{told}; {what}", complete=complete)
 
 
@@ -165,7 +171,77 @@ def _sorted(w: np.ndarray, which: str, slack: float) -> bool:
     return bool((np.diff(keys) >= -2.0 * slack).all())
 
 
-# -- the inertia count -------------------------------------------------------------------------------------------------
+# -- that none is missing ----------------------------------------------------------------------------------------------
+
+
+def _none_missing(
+    product: Symmetric, V: np.ndarray, w: np.ndarray, task: Task, evidence: Evidence, slack: float, norm: float,
+    frobenius: float, difference: float, order: Any, seed: int, confidence: float,
+) -> tuple[bool, str, float]:  # fmt: skip
+    """Whether none is missing, or seen to be, the sentence, and the confidence."""
+    numbers = _numbers(w, task.which, slack)
+    delta = (1.0 - confidence) / max(1, len(numbers))
+    counts = by_count(task, evidence)
+    run = _Run(product, V, w, task, numbers, beyond.enough(task.n, delta), norm, seed)
+    steps = _worth(w, task, evidence, norm, run.enough)
+    if numbers and steps:
+        run.go(steps)
+        if run.told or not counts:
+            return run.verdict(slack, confidence)
+    if counts:
+        if task.access == "dense" and task.which != "SM":
+            return (*_lifted(product.A, V, w, task.which, slack, norm, frobenius), 1.0)
+        counted = _counted(product, w, task, slack, norm, difference, order)
+        if counted is not None:
+            return (*counted, 1.0)
+    if not numbers:
+        return False, "a pair inside of the spectrum cannot be excluded", 1.0
+    run.go(STEPS)
+    return run.verdict(slack, confidence)
+
+
+def _numbers(w: np.ndarray, which: str, slack: float) -> list[tuple[float, float]]:
+    """(1, x) where none may be above x, (-1, x) where none may be below. Empty where that is not of ends."""
+    last = float(w[-1])
+    if which == "SM":  # where all of the spectrum is on one side of zero, one of its ends
+        which = "SA" if float(w.min()) >= -slack else "LA" if float(w.max()) <= slack else which
+    return {
+        "LA": [(1.0, last + slack)],
+        "SA": [(-1.0, last - slack)],
+        "LM": [(1.0, abs(last) + slack), (-1.0, -abs(last) - slack)],
+        "SM": [],
+    }[which]
+
+
+def _worth(w: np.ndarray, task: Task, evidence: Evidence, norm: float, enough: float) -> int:
+    """Steps of the run: at most about what a factorization takes, and fewer where those are unlikely to do.
+
+    Where nothing can be factored, as many as are foreseen to do, if that is not far more than the usual number.
+    """
+    k = len(w)
+    gap = (float(w.max()) - float(w.min())) / (k - 1) / norm if k > 1 else _ALONE
+    foreseen = _FORESEEN * math.log(enough) / (4.0 * math.sqrt(max(gap, 1e-16)))
+    if not by_count(task, evidence):
+        return max(STEPS, math.ceil(foreseen)) if foreseen <= _MORE_STEPS else STEPS
+    most = _pays(task, evidence)
+    if foreseen > most:
+        most = _TRIED * most if _TRIED * most >= _FEWEST else 0.0
+    return min(int(most), _LONGEST)
+
+
+def _pays(task: Task, evidence: Evidence) -> float:
+    """Steps of the run that take about as long as the factorizations."""
+    k, n = wanted(task), task.n
+    one = _IN_STEP + _PER_BYTE * (product_bytes(task, evidence) + 8.0 * n * (10.0 + 2.0 * k))
+    if task.access == "dense":
+        other = _PER_FLOP * n**3 / 3.0 + 3.0 * _PER_BYTE * 8.0 * n * n
+    else:
+        entries, flops = superlu.fill(task, evidence).median, superlu.flops(task, evidence).median
+        other = _SPARSE + _PER_ENTRY * entries + _PER_FLOP * flops
+    return other / one * (2.0 if task.which in ("LM", "SM") else 1.0)
+
+
+# -- factorizations ----------------------------------------------------------------------------------------------------
 
 
 def by_count(task: Task, evidence: Evidence) -> bool:
@@ -189,13 +265,8 @@ def _counted(
     magnitudes = task.which in ("LM", "SM")
     outward = task.which in ("LA", "LM")
     keys = np.abs(w) if magnitudes else w
-    least = float(keys.min()) if outward else float(keys.max())  # of the wanted ones, the nearest to the others
-    sign = 1.0 if outward else -1.0
-    # from the last of them inwards to the end, up to a gap: what is beyond it must be known one by one
     slack = max(slack, _MARGIN * norm, 4.0 * worst)
-    x = least + sign * 2.5 * slack
-    while (near := keys[np.abs(keys - x) <= 2.0 * slack]).size:
-        x = (float(near.max()) if outward else float(near.min())) + sign * 2.5 * slack
+    x, least = _in_a_gap(keys, outward, slack)
     if task.which == "SM" and x <= 0.0:
         return True, "none can be smaller in magnitude"
     inside = int((keys > x).sum() if outward else (keys < x).sum())
@@ -220,6 +291,48 @@ def _counted(
         return False, f"an inertia count finds {beyond} eigenvalues where {inside} of them are: a pair is missing"
     reach = (abs(x - least) + errors + difference) / norm
     return True, f"an inertia count: none is missing by more than {reach:.1e} ||A||"
+
+
+def _in_a_gap(keys: np.ndarray, outward: bool, slack: float) -> tuple[float, float]:
+    """Where to count, and the last of the keys: the nearest one to those that are not wanted.
+
+    From the last inwards to the end, up to a gap: what is beyond it must be known one by one.
+    """
+    least = float(keys.min()) if outward else float(keys.max())
+    sign = 1.0 if outward else -1.0
+    x = least + sign * 2.5 * slack
+    while (near := keys[np.abs(keys - x) <= 2.0 * slack]).size:
+        x = (float(near.max()) if outward else float(near.min())) + sign * 2.5 * slack
+    return x, least
+
+
+def _lifted(
+    A: np.ndarray, V: np.ndarray, w: np.ndarray, which: str, slack: float, norm: float, frobenius: float
+) -> tuple[bool, str]:
+    """Whether none is missing at the wanted end, or at both, by Cholesky; and the sentence."""
+    import scipy.linalg
+
+    n, lapack = len(A), cast(Any, scipy.linalg.lapack)
+    slack = max(slack, _MARGIN * norm, 8.0 * n * (n + 2.0) * UNIT * norm)
+    keys = np.abs(w) if which == "LM" else w
+    x, least = _in_a_gap(keys, which != "SA", slack)
+    reach = abs(x - least)
+    for sign in {"LA": (1.0,), "SA": (-1.0,), "LM": (1.0, -1.0)}[which]:
+        at = sign * abs(x) if which == "LM" else x
+        mine = sign * (w - at) > 0.0
+        lift = 2.0 * np.abs(w[mine] - at)
+        M = (V[:, mine] * lift) @ V[:, mine].T
+        M -= sign * A
+        diagonal = np.einsum("ii->i", M)
+        diagonal += sign * at
+        trace = float(np.abs(diagonal).sum())
+        formed = (len(lift) + 4.0) * (frobenius + abs(at) + 2.0 * float(lift.sum()))
+        c = UNIT * (1.01 * (n + 1.0) * trace + 2.0 * formed)
+        diagonal -= c
+        if lapack.dpotrf(M.T, lower=1, clean=0, overwrite_a=1)[1]:
+            return False, f"beyond {at:.6g} a factorization finds more eigenvalues than {len(lift)}: a pair is missing"
+        reach = max(reach, abs(x - least) + c)
+    return True, f"a Cholesky factorization: none is missing by more than {reach / norm:.1e} ||A||"
 
 
 def _below(product: Symmetric, x: float, task: Task, order: Any) -> tuple[int, float] | None:
@@ -299,83 +412,48 @@ def resolution(n: int, steps: int, delta: float) -> float:
     return (math.log(1.648 * math.sqrt(n) / delta) / (2.0 * steps - 1.0)) ** 2
 
 
-def _probed(
-    product: Symmetric, V: np.ndarray, w: np.ndarray, task: Task, slack: float, norm: float, seed: int,
-    confidence: float,
-) -> tuple[bool, str, float]:  # fmt: skip
-    """Whether none is seen to be missing, the sentence, and the confidence."""
-    dual = V @ np.linalg.inv(V.T @ V)  # near V
+class _Run:
+    """The run that looks beyond some numbers, on A deflated by V."""
 
-    def outside(v: np.ndarray) -> np.ndarray:
-        return v - dual @ (V.T @ v)
+    def __init__(
+        self, product: Symmetric, V: np.ndarray, w: np.ndarray, task: Task, numbers: Sequence[tuple[float, float]],
+        enough: float, norm: float, seed: int,
+    ) -> None:  # fmt: skip
+        self.enough, self.told = enough, False
+        self._product, self._V, self._w, self._n, self._numbers = product, V, w, task.n, numbers
+        self._norm, self._seed = norm, seed
+        self._seen: beyond.Seen | None = None
 
-    start = outside(np.random.default_rng(np.random.Philox(key=seed)).standard_normal(task.n))
-    low, high, steps, exhausted = _ends(product, outside, start)
-    # an invariant subspace: a random start has parts in all eigenspaces
-    eps = 0.0 if exhausted else resolution(task.n, steps, 0.5 * (1.0 - confidence))
-    if eps >= 0.25:
-        return False, f"{steps} Lanczos steps say too little of what may be missing", 1.0
-    beyond = eps * (high - low) / (1.0 - 2.0 * eps)
-    which, last = task.which, float(w[-1])
-    missing = {
-        "LA": high > last + slack,
-        "SA": low < last - slack,
-        "LM": max(high, -low) > abs(last) + slack,
-        "SM": _inside(low, high, w, slack),
-    }[which]
-    if missing:
-        seen = {"LA": high, "SA": low, "LM": max(high, -low)}.get(which, low if float(w.min()) >= 0.0 else high)
-        what = "a pair inside of the spectrum cannot be excluded" if which == "SM" else "a pair is missing"
-        return False, f"an independent Lanczos run finds {seen:.6g} beside w_k = {last:.6g}: {what}", 1.0
-    reach = (beyond + slack) / norm
-    return (
-        True,
-        f"an independent Lanczos run: none is missing that is further from w_k than {reach:.1e} ||A||",
-        confidence,
-    )
+    def go(self, steps: int) -> None:
+        """So many steps, unless there have been as many."""
+        if self._seen is not None and len(self._seen.alphas) >= steps:
+            return
+        V = self._V
+        dual = V @ np.linalg.inv(V.T @ V)  # near V
 
+        def outside(v: np.ndarray) -> np.ndarray:
+            return v - dual @ (V.T @ v)
 
-def _ends(
-    product: Symmetric, outside: Callable[[np.ndarray], np.ndarray], start: np.ndarray
-) -> tuple[float, float, int, bool]:
-    """The outermost Ritz values of A deflated, the steps that were taken, and whether the space ended with them.
+        start = outside(np.random.default_rng(np.random.Philox(key=self._seed)).standard_normal(self._n))
+        self._seen = beyond.look(self._product, outside, start, self._numbers, self.enough, steps)
+        self.told = self._seen.crossed or self._seen.shown
 
-    Every vector is projected when it is made, so that A alone acts on it as the deflated matrix does. Twice where the
-    first time took most of it: what rounding leaves would grow.
-    """
-    from scipy.linalg import eigvalsh_tridiagonal
-
-    alphas, betas = list[float](), list[float]()
-    before, q = np.zeros(0), start / float(np.linalg.norm(start))
-    for step in range(min(STEPS, len(start))):
-        y = product(q)
-        alphas.append(float(q @ y))
-        y = y - alphas[-1] * q
-        if step:
-            y -= betas[-1] * before
-        length = float(np.linalg.norm(y))
-        y = outside(y)
-        beta = float(np.linalg.norm(y))
-        if beta < _TOOK_MOST * length:
-            y = outside(y)
-            beta = float(np.linalg.norm(y))
-        if not math.isfinite(beta):
-            raise Breakdown(f"product {step + 1} of the certificate is not finite")
-        if beta <= 8.0 * UNIT * max(map(abs, (*alphas, *betas))):
-            break
-        betas.append(beta)
-        before, q = q, y / beta
-    values = eigvalsh_tridiagonal(np.array(alphas), np.array(betas[: len(alphas) - 1]))
-    return float(values[0]), float(values[-1]), len(alphas), len(betas) < len(alphas)
-
-
-def _inside(low: float, high: float, w: np.ndarray, slack: float) -> bool:
-    """Whether smaller magnitudes may be missing: not where all of the spectrum is on one side of zero."""
-    if float(w.min()) >= -slack:
-        return low < float(w[-1]) - slack
-    if float(w.max()) <= slack:
-        return high > float(w[-1]) + slack
-    return True
+    def verdict(self, slack: float, confidence: float) -> tuple[bool, str, float]:
+        """Whether none is seen to be missing, the sentence, and the confidence."""
+        seen, last = self._seen, float(self._w[-1])
+        assert seen is not None
+        low, high = seen.ends()
+        if seen.crossed:
+            value = max((high, low), key=lambda v: max(sign * (v - x) for sign, x in self._numbers))
+            told = f"an independent Lanczos run finds {value:.6g} beside w_k = {last:.6g}: a pair is missing"
+            return False, told, 1.0
+        reach = slack
+        if not seen.shown:
+            reach += max(sign * (seen.reach(sign, self.enough) - x) for sign, x in self._numbers)
+            if reach > _LITTLE * max(high - low, slack):
+                return False, f"{len(seen.alphas)} Lanczos steps say too little of what may be missing", 1.0
+        far = f"{reach / self._norm:.1e} ||A||"
+        return True, f"an independent Lanczos run: none is missing that is further from w_k than {far}", confidence
 
 
 def work(task: Task, evidence: Evidence) -> Work:
@@ -394,22 +472,26 @@ def work(task: Task, evidence: Evidence) -> Work:
         calls.append(reading(12.0 * task.nnz, 12.0))
     if n == k:
         return Work(tuple(calls), held)
-    if not by_count(task, evidence):
+    counts = by_count(task, evidence)
+    if task.which != "SM" or not counts:
+        usual = _USUAL[task.which in ("SA", "SM")]
+        steps = min(usual, _pays(task, evidence)) if counts else STEPS
         calls += [
-            reading(product_bytes(task, evidence), STEPS),
-            vectors(n, 10.0 * STEPS),
-            reading(16.0 * n * k, STEPS),
+            reading(product_bytes(task, evidence) + _IN_STEP / _PER_BYTE, steps),
+            vectors(n, 10.0 * steps),
+            reading(16.0 * n * k, steps),
         ]
+    if not counts:
         return Work(tuple(calls), held)
-    if task.access == "sparse":
-        calls.append(superlu.ordering(task))
-    times = 2.0 if task.which in ("LM", "SM") else 1.0
     if task.access == "dense":
-        calls += [Calls("scipy", "float64")("sytrf", n, count=times), reading(8.0 * n * n, 8.0 * times)]
+        if task.which == "SM":
+            calls += [Calls("scipy", "float64")("sytrf", n, count=2.0), reading(8.0 * n * n, 16.0)]
         return Work(tuple(calls), held + 8.0 * n * n * 4.0)
     factor = superlu.work(task, evidence, superlu.Settings())
-    calls += [call._replace(count=call.count * times * 1.5) for call in factor.calls]
-    return Work(tuple(calls), held + 2.0 * factor.peak_bytes, factor.spread)
+    if task.which == "SM":
+        calls.append(superlu.ordering(task))
+        calls += [call._replace(count=call.count * 3.0) for call in factor.calls]
+    return Work(tuple(calls), held + 2.0 * factor.peak_bytes, factor.spread if task.which == "SM" else 2.0)
 
 
 __all__ = ["METRIC", "asymmetry", "by_count", "certify", "resolution", "symmetric_enough", "work"]

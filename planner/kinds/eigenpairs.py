@@ -13,7 +13,7 @@ from ...primitives import algorithms_for
 from ...primitives.algorithm import Algorithm, Breakdown, Outcome
 from ...primitives.eigenpairs import arpack
 from ...primitives.eigenpairs import filtered_krylov_schur as krylov
-from ...primitives.eigenpairs._common import Symmetric, host, product_bytes, random_block, supposed, wanted
+from ...primitives.eigenpairs._common import FOUND, Symmetric, host, product_bytes, random_block, supposed, wanted
 from ...primitives.evidence import Evidence, Finding
 from ...primitives.kernels._library import Library
 from ...primitives.sparse_linear_system import SYMMETRIC, superlu
@@ -29,7 +29,7 @@ from ..problems import Eigenpairs, Problem
 from ..solution import Eigensystem
 from ._base import Kind, ProbeStep, times_power_of_two
 
-_SMALL = 200  # order up to which LAPACK takes about as long as planning
+_SMALL, _SMALL_ARRAY = 200, 400  # orders up to which LAPACK takes about as long as planning, or is likely to be chosen
 _STEPS = 60  # of the Lanczos probe
 _DENSE = 3000  # order of an array from which its products are little beside LAPACK
 # What the probe of the spectrum may find: (chance, gap beyond the wanted end over the spread of the spectrum), of large
@@ -174,7 +174,7 @@ class EigenpairsKind(Kind):
         return f"{wanted(task)} eigenpair{plural} ({what}) of {task.n} x {task.n}, {task.dtype} ({how})"
 
     def small(self, task: Task) -> bool:
-        return task.access != "operator" and task.n <= _SMALL
+        return task.access != "operator" and task.n <= (_SMALL_ARRAY if task.access == "dense" else _SMALL)
 
     def at_once(self, task: Task, A: Any) -> Iterable[tuple[Algorithm, Any]]:
         return (self.setting("lapack", task),) if self.small(task) else ()
@@ -205,6 +205,11 @@ class EigenpairsKind(Kind):
 
     def needs_norm(self, A: Any, value: Any, task: Task, metric: str) -> bool:
         return False
+
+    def learned(self, task: Task, evidence: Evidence, outcome: Outcome) -> Evidence:
+        if FOUND not in outcome.by_products or evidence.repeated:
+            return evidence
+        return replace(evidence, repeated=True)
 
     def remarks(self, task: Task, evidence: Evidence, chosen: Candidate) -> list[str]:
         if task.n <= _SMALL or chosen.algorithm in ("lapack", "arpack_shift_invert"):

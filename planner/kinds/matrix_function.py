@@ -30,6 +30,7 @@ from ...primitives.matrix_function._common import (
     vectors,
 )
 from ...primitives.matrix_function.eigendecomposition import EIGENPAIRS
+from ...primitives.matrix_function.lanczos import KRYLOV, REDUCTIONS
 from ...primitives.norms import UNSCALED, norm
 from ...primitives.sparse_linear_system._common import reading
 from ...primitives.task import Task
@@ -44,8 +45,11 @@ from ..problems import MatrixFunction, Problem
 from ._base import Kind, ProbeStep, times_power_of_two
 
 _SMALL = 150  # order up to which LAPACK takes about as long as planning
+_WHOLE = 1000  # order up to which all of f(A), or more columns than one in _MANY, take LAPACK as long as anything
+_MANY = 40
 _FEW_ENTRIES = 100  # order up to which an operator's products with the identity do
 _WORTH_A_DIAGNOSIS = 1000
+_MARGINS = {6: 2.0, 2: 12.0}  # of bounds by so many test vectors, for algorithms that aim at half the target
 _NEGATIVE = {"float64": 1e-12, "float32": 1e-5}  # of the largest Ritz value: what counts as no sign
 # What the probe of the spectrum may find: (chance, condition number)
 _SPECTRA = (0.4, 30.0), (0.35, 1e3), (0.25, 1e5)
@@ -133,6 +137,14 @@ def _spectra(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]
     return found
 
 
+def _left(task: Task, algorithm: Algorithm, options: Any) -> str:
+    """The by-product of an algorithm for the certificate."""
+    if algorithm.name == "eigendecomposition":
+        return EIGENPAIRS
+    kept = task.nrhs == 1 and algorithm.name == "lanczos" and options is not None and options.basis == "kept"
+    return KRYLOV if kept else ""
+
+
 class MatrixFunctionKind(Kind):
     """f(A), or f(A) B."""
 
@@ -160,7 +172,9 @@ class MatrixFunctionKind(Kind):
                 "spectrum",
                 lambda t, e: not e.ritz and t.n > 1 and t.function not in ("sign", "callable"),
                 lambda t, e, backend: Work(
-                    (*products(t, e, 1, float(probe_steps(t))), vectors(t.n, 12.0 * probe_steps(t))), 64.0 * t.n
+                    (*products(t, e, 1, float(probe_steps(t))), vectors(t.n, 12.0 * probe_steps(t))),
+                    64.0 * t.n,
+                    reductions=REDUCTIONS * probe_steps(t),
                 ),
                 _spectrum,
                 _spectra,
@@ -205,7 +219,12 @@ class MatrixFunctionKind(Kind):
         return f"{shown(task.function)} of {task.n} x {task.n}{to}, {task.dtype} ({how})"
 
     def small(self, task: Task) -> bool:
+        if task.access == "dense" and columns(task) * _MANY >= task.n:
+            return task.n <= _WHOLE
         return task.n <= (_FEW_ENTRIES if task.access == "operator" else _SMALL)
+
+    def longest_at_once(self, task: Task) -> float:
+        return max(super().longest_at_once(task), 1e-9 * task.n**3)
 
     def at_once(self, task: Task, A: Any) -> Iterable[tuple[Algorithm, Any]]:
         if not self.small(task):
@@ -223,21 +242,24 @@ class MatrixFunctionKind(Kind):
     def certify_work(
         self, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any, ready: frozenset[str]
     ) -> Work:
-        return certificate.work(task, evidence, eigenpairs=algorithm.name == "eigendecomposition")
+        return certificate.work(task, evidence, _left(task, algorithm, options))
 
     def margin(self, task: Task, evidence: Evidence, algorithm: Algorithm, ready: frozenset[str]) -> float:
-        return 2.0 if columns(task) > certificate.VECTORS else 1.0
+        few = certificate.test_vectors(task, _left(task, algorithm, None))
+        return 1.0 if columns(task) <= few else _MARGINS[few]
 
     def certify(
         self, lib: Library, A: Any, b: Any, outcome: Outcome, task: Task, evidence: Evidence, *,
         metric: str, target: float | None, reuse: Mapping[str, Any], seed: int, confidence: float,
     ) -> Certificate:  # fmt: skip
         pairs = reuse.get(EIGENPAIRS)
+        if pairs is not None:
+            pairs = tuple(np.asarray(lib.to_numpy(x), dtype=np.float64) for x in pairs)
         return certificate.certify(
             lib.to_numpy(A) if task.access == "dense" else A, None if b is None else columns_of(lib.to_numpy(b)),
             columns_of(np.asarray(lib.to_numpy(outcome.value), dtype=task.dtype)),  # as it is handed out
-            None if pairs is None else tuple(np.asarray(lib.to_numpy(x), dtype=np.float64) for x in pairs),  # type: ignore[arg-type]
             task, target, self.lapack_target(task, evidence), seed=seed, confidence=confidence,
+            eigenpairs=pairs, krylov=reuse.get(KRYLOV),  # type: ignore[arg-type]
         )  # fmt: skip
 
     def needs_norm(self, A: Any, value: Any, task: Task, metric: str) -> bool:
@@ -248,11 +270,12 @@ class MatrixFunctionKind(Kind):
             return []
         if not evidence.ritz:
             return ["no polynomial was considered: looking at the spectrum would take longer than it could save"]
-        why = polynomial.applies(task, evidence, polynomial.Options())
+        aim = replace(task, target=task.target / chosen.margin)
+        why = polynomial.applies(aim, evidence, polynomial.Options())
         if why is not None:
             return [f"no polynomial: {why}"]
         low, high = polynomial.interval(task.function, evidence.ritz)
-        degree = polynomial.degree(replace(task, target=task.target / chosen.margin), evidence)
+        degree = polynomial.degree(aim, evidence)
         what = f"a polynomial of degree {degree} on [{low:.3g}, {high:.3g}]"
         if chosen.algorithm == "polynomial":
             return [f"{what}: that many products with all columns at once, and no basis"]

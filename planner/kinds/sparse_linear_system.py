@@ -57,10 +57,12 @@ def _first(
     seen = conjugate_gradients.run(A, b, aim, _FIRST)
     state = seen.state
     if state is not None and not state.converged:
-        if conjugate_gradients.likely_total(state, 0.5 * aim.target) > 1.2 * most:  # it is often less
+        likely = conjugate_gradients.likely_total(state, 0.5 * aim.target)
+        if likely > 1.2 * most:  # it is often less
             left = float(np.linalg.norm(state.r)) / state.norm_b
             sentence = f"{state.done} iterations of conjugate gradients leave a residual of {left:.1g}"
-            return task, replace(_told(evidence, sentence), cg_steps=state.done), {_cg.STARTED: state}
+            evidence = replace(_told(evidence, sentence), cg_steps=state.done, cg_likely=_finite(likely))
+            return task, evidence, {_cg.STARTED: state}
         seen = conjugate_gradients.run(A, b, aim, most, started=state)
     return _found(task, evidence, seen, A)
 
@@ -98,9 +100,15 @@ def _found(
     sentence = f"{scaled}its Ritz values go from {low:.2g} to {high:.2g} in {steps}, "
     if seen.state.converged:
         return task, _told(evidence, sentence + "which are enough"), left
+    likely = conjugate_gradients.likely_total(seen.state, 0.5 * _aim(task).target)
+    evidence = replace(evidence, cg_likely=_finite(likely))
     count = iterations.plain(_aim(task), evidence)
     sentence += f"which will take about {count.median:.0f} ({count.low:.0f} to {count.high:.0f})"
     return task, _told(evidence, sentence), left
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _aim(task: Task) -> Task:
@@ -126,7 +134,10 @@ def _easy_or_not(task: Task, evidence: Evidence) -> Sequence[tuple[float, Eviden
 
 
 def _spectra(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
-    return [(chance, replace(evidence, ritz=_even(condition), cg_steps=_STEPS)) for chance, condition in _SPECTRA]
+    return [
+        (chance, replace(evidence, ritz=_even(condition), cg_steps=_STEPS, cg_likely=None))
+        for chance, condition in _SPECTRA
+    ]
 
 
 def _even(condition: float) -> tuple[tuple[float, float, float], ...]:
@@ -264,7 +275,7 @@ class SparseLinearSystemKind(Kind):
     def remarks(self, task: Task, evidence: Evidence, chosen: Candidate) -> list[str]:
         if evidence.cg_converged and task.nrhs == 1:
             return ["conjugate gradients had solved it while they looked at the spectrum: nothing can be faster now"]
-        if not evidence.ritz or evidence.cg_converged or not chosen.algorithm.startswith("cg"):
+        if not evidence.cg_steps or evidence.cg_converged or not chosen.algorithm.startswith("cg"):
             return []
         plain, fewer = (f(task, evidence).median for f in (iterations.plain, iterations.with_polynomial))
         products = (iterations.DEGREE + 1) * fewer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..algorithm import Algorithm
-from . import arpack, arpack_shift_invert, chebyshev_subspace, filtered_krylov_schur, lapack, lobpcg
+from . import arpack, arpack_deflated, arpack_shift_invert, chebyshev_subspace, filtered_krylov_schur, lapack, lobpcg
 from .filtered_subspace import filtered_subspace as filtered_subspace
 from .forecast import outer_iterations as outer_iterations
 from .krylov_schur import Cycle as Cycle
@@ -17,5 +17,6 @@ ALGORITHMS: tuple[Algorithm, ...] = (
     arpack_shift_invert.ALGORITHM,
     lobpcg.ALGORITHM,
     filtered_krylov_schur.ALGORITHM,
+    arpack_deflated.ALGORITHM,
     chebyshev_subspace.ALGORITHM,
 )

@@ -25,6 +25,8 @@ from .forecast import outer_iterations
 from .krylov_schur import Pairs, order_of
 
 EXTRA = 5  # vectors beyond those that are wanted, of a basis or a block
+FOUND = "eigenvectors"  # by-product: vectors (n, k) of a run that may have missed some, for another to go on from
+MISSES = 0.9  # probability that an iteration with one vector at a time misses a pair again, where one has
 MOST_PRODUCTS = 30_000.0  # times a vector, after which an iteration is given up
 _SPREAD, _UNSEEN = 4.0, 12.0  # either way, of a count of outer iterations, and where nothing was probed
 _GAP = 5e-3  # beyond the wanted end, over the spread of the spectrum, where nothing was probed

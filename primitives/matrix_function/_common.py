@@ -213,8 +213,11 @@ def krylov_steps(task: Task, evidence: Evidence, target: float) -> Interval:
 
 
 def probe_steps(task: Task) -> int:
-    """Lanczos steps of the probe that forecasts and polynomials rest on: more where much is computed from them."""
-    return min(task.n, _MORE_STEPS if columns(task) > _MANY else _STEPS)
+    """Lanczos steps of the probe that forecasts and polynomials rest on: more where much is computed from them.
+
+    Of an array a product with one vector takes as long as with many, and LAPACK is the rival.
+    """
+    return min(task.n, _MORE_STEPS if columns(task) > _MANY and task.access != "dense" else _STEPS)
 
 
 def _exponential_terms(spread: float, target: float) -> float:

@@ -37,8 +37,8 @@ from .cg_jacobi import LEAST, MOST, VECTORS, breakdown
 DROP, EXTRA = 1e-3, 20
 _FEWER = {0.0: Interval(0.28, 0.12, 0.45), DROP: Interval(0.075, 0.03, 0.16)}  # of the iterations
 _MORE = 10.0  # entries of a row of L with a threshold, beyond those of A's lower triangle
-# Bytes whose reading takes as long as the factorization for an entry of L; with a threshold, also for each entry that is
-# in the same row. And as two triangular solves, for an entry of L and for a row.
+# Bytes whose reading takes as long as the factorization for an entry of L; with a threshold, also for each entry of the
+# same row. And as two triangular solves, for an entry of L and for a row.
 _PER_ENTRY, _PER_PAIR = {0.0: 450.0, DROP: 200.0}, {0.0: 0.0, DROP: 40.0}
 _SOLVES, _SOLVES_ROW = 22.0, 190.0
 

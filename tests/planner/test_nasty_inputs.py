@@ -1017,13 +1017,14 @@ MADE_OF = {
     "torch tensor that is sparse, nested or of another layout": _layouts_of_torch,
     "subclass of `torch.Tensor` other than `torch.nn.Parameter`": _subclasses_of_torch,
     "cupy array": lambda f: [(_cupy().asarray(SMALL), _cupy().asarray(RHS))],
-    "symmetric array or tensor on the CPU: `Eigenpairs`": lambda f: [(SYMMETRIC, RHS), (torch.asarray(SYMMETRIC), RHS)],
+    "symmetric array or tensor on the CPU: `Eigenpairs`, `MatrixFunction`": lambda f: [
+        (SYMMETRIC, RHS), (torch.asarray(SYMMETRIC), torch.asarray(RHS))],
     "scipy.sparse array or matrix, any format: `LinearSystem`": _sparse_formats,
-    "the same, symmetric: `Eigenpairs`": lambda f: _symmetric_formats(),
+    "the same, symmetric: `Eigenpairs`, `MatrixFunction`": lambda f: _symmetric_formats(),
     "the same: other problems": _sparse_formats,
     "sparse array whose indices point outside it": lambda f: [(_broken_csr(), RHS)],
     "LinearOperator, or any object with `matvec`, `shape` and `dtype`: `LinearSystem`": lambda f: _operators(),
-    "the same, declared symmetric: `Eigenpairs`": lambda f: [(aslinearoperator(SYMMETRIC), RHS)],
+    "the same, symmetric: `Eigenpairs` (declared so), `MatrixFunction`": lambda f: [(aslinearoperator(SYMMETRIC), RHS)],
     "the same: other problems, or operators on a GPU": lambda f: _operators(),
     "operator without a dtype": lambda f: [(_Named("mine", "Op", shape=(12, 12), matvec=_Operator.matvec), RHS)],
     "dask array": _dask,
@@ -1071,7 +1072,7 @@ class TestTheTableOfInputs:
                 stated = stated[:2] if "beside" in what else stated
                 stated = stated[:1] if what.endswith(": `LinearSystem`") else stated
                 stated = stated[1:] if what.startswith("the same: other problems") else stated
-                stated = [(_eigenpairs, A, 2)] if what.endswith(": `Eigenpairs`") else stated
+                stated = [(_eigenpairs, A, 2), (_inverse, A, b)] if what.endswith("`MatrixFunction`") else stated
                 if not error:
                     for state, *arguments in stated:
                         self.is_solved(state, arguments, computed, comes_out)
@@ -1140,6 +1141,10 @@ class TestTheTableOfInputs:
 
 def _eigenpairs(A: Any, k: int) -> nla.Eigenpairs:
     return nla.Eigenpairs(A, k, assume="symmetric")
+
+
+def _inverse(A: Any, b: Any) -> nla.MatrixFunction:
+    return nla.MatrixFunction(A, "inv", apply_to=b)
 
 
 def library_name(operand: Any) -> str:

@@ -318,7 +318,7 @@ def test_a_large_cube_is_solved_by_iterations():
     A = laplacian(40, 40, 40)
     plan = nla.plan(nla.LinearSystem(A, rhs(A)), rng=0, profile=PROFILE)
     assert plan.chosen.algorithm.startswith("cg")
-    assert plan.evidence.ritz
+    assert plan.evidence.cg_steps >= 18
 
 
 def test_a_memory_limit_leaves_what_needs_no_factors():

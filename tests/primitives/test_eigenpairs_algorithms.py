@@ -16,7 +16,7 @@ from autonla.primitives import algorithms_for
 from autonla.primitives.algorithm import Breakdown
 from autonla.primitives.autospec import eigenproblems
 from autonla.primitives.eigenpairs import _filter, arpack, arpack_shift_invert, filtered_krylov_schur, lapack
-from autonla.primitives.eigenpairs._common import Symmetric, end_of, outer, seen, supposed
+from autonla.primitives.eigenpairs._common import FOUND, Symmetric, end_of, outer, seen, supposed
 from autonla.primitives.eigenpairs.spectral_filters import chosen
 from autonla.primitives.evidence import Evidence
 from autonla.primitives.stopping import stopped_by
@@ -26,7 +26,7 @@ from tests.primitives.test_incomplete_cholesky import laplacian
 
 N, K = 300, 4
 ALGORITHMS = {algorithm.name: algorithm for algorithm in algorithms_for("eigenpairs")}
-BY_PRODUCTS = ("arpack", "lobpcg", "krylov_schur", "filtered_subspace")
+BY_PRODUCTS = ("arpack", "arpack_deflated", "lobpcg", "krylov_schur", "filtered_subspace")
 
 
 def with_spectrum(values: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -104,6 +104,58 @@ def test_lapack_finds_every_part(backend, n, k, dtype, which):
     assert (w.dtype, V.dtype, w.shape, V.shape) == (np.dtype(dtype), np.dtype(dtype), (k,), (n, k))
     np.testing.assert_allclose(w, expected(A.astype(float), k, which), atol=tolerance)
     assert residual(A.astype(float), w.astype(float), V.astype(float)) <= tolerance
+
+
+COPIES = np.concatenate([np.linspace(-1.0, 1.0, 240), np.repeat([1.5, 2.0], 5), np.repeat([3.0, 3.5, 4.0], 2)])
+
+
+@pytest.mark.parametrize("access", ["dense", "sparse", "operator"])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("k", [1, 2, 5, 9, 14])
+def test_all_copies_of_equal_eigenvalues_are_found(k, sign, access):
+    A = sign * with_spectrum(COPIES)
+    operand = {"dense": A, "sparse": sp.csr_array(A), "operator": aslinearoperator(A)}[access]
+    task = task_of(operand, k, "LA" if sign > 0.0 else "SA", target=1e-8)
+    w, V = run("arpack_deflated", operand, task)
+    np.testing.assert_allclose(w, expected(A, k, task.which), atol=1e-8)
+    assert residual(A, w, V) <= 1e-8
+    np.testing.assert_allclose(V.T @ V, np.eye(k), atol=1e-9)
+
+
+def test_one_vector_misses_copies_and_its_pairs_are_gone_on_from():
+    A = with_spectrum(COPIES)
+    task = task_of(A, 9, target=1e-6)
+    options = next(iter(arpack.options(task, Evidence())))
+    first = arpack.solve(A, None, task, options, Evidence(), {})
+    assert float(np.abs(first.value[0] - expected(A, 9, "LA")).max()) > 0.1
+    assert first.by_products[FOUND] is first.value[1]
+    algorithm = ALGORITHMS["arpack_deflated"]
+    options = next(iter(algorithm.options(task, Evidence())))
+    alone, on = (algorithm.solve(A, None, task, options, Evidence(), reuse) for reuse in ({}, first.by_products))
+    for outcome in (alone, on):
+        np.testing.assert_allclose(outcome.value[0], expected(A, 9, "LA"), atol=1e-6)
+    assert int(on.details["products"]) < int(alone.details["products"])
+    assert (alone.details["locked"], on.details["locked"]) == (0, 9)
+    # whatever they are: these are not of the wanted end
+    poor = algorithm.solve(A, None, task, options, Evidence(), {FOUND: np.linalg.eigh(A)[1][:, 20:29]})
+    np.testing.assert_allclose(poor.value[0], expected(A, 9, "LA"), atol=1e-6)
+
+
+def test_where_one_vector_has_missed_a_pair_such_methods_are_expected_to_do_so_again():
+    A = laplacian(20, 15)
+    task = task_of(A, 6)
+    missed = replace(probed(A, task), repeated=True)
+    for name in ("arpack", "krylov_schur", "arpack_deflated"):
+        algorithm = ALGORITHMS[name]
+        options = next(iter(algorithm.options(task, missed)))
+        before, after = (algorithm.breakdown(task, evidence, options) for evidence in (Evidence(), missed))
+        assert (after > 0.5) == (name != "arpack_deflated")
+        assert before < 0.1
+    options = next(iter(ALGORITHMS["arpack_deflated"].options(task, missed)))
+    from_the_start, on = (
+        ALGORITHMS["arpack_deflated"].work(task, evidence, options).calls[0].count for evidence in (Evidence(), missed)
+    )
+    assert on < from_the_start
 
 
 @pytest.mark.parametrize("which", ["SA", "SM"])

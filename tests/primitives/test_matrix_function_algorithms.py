@@ -13,7 +13,8 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from autonla.primitives import Breakdown, algorithms_for
 from autonla.primitives.evidence import Evidence
-from autonla.primitives.matrix_function import _common, polynomial
+from autonla.primitives.matrix_function import _bounds, _common, polynomial
+from autonla.primitives.stopping import stopped_by
 from autonla.primitives.task import Task
 from autonla.probes import ritz
 from tests.primitives.test_eigenpairs_algorithms import with_spectrum
@@ -113,7 +114,7 @@ def test_the_basis_made_twice_gives_the_same_answer_with_twice_the_products():
         ALGORITHMS["lanczos"].solve(GRID, b, task, options, Evidence(), {})
         for options in ALGORITHMS["lanczos"].options(task, Evidence())
     )
-    np.testing.assert_array_equal(kept.value, twice.value)
+    np.testing.assert_allclose(kept.value, twice.value, rtol=0, atol=1e-14)
     assert twice.details["products"] == 2 * kept.details["products"]
     known = seen(GRID, task)
     small, large = (
@@ -172,6 +173,10 @@ def test_an_invariant_subspace_ends_lanczos():
         A, b, task, next(iter(ALGORITHMS["lanczos"].options(task, Evidence()))), Evidence(), {}
     )
     np.testing.assert_allclose(outcome.value, np.r_[np.full(20, 2.0), np.zeros(19), 3.0], atol=1e-13)
+    assert outcome.details["steps"] == 2
+    inverse = replace(task, function="inv", target=1e-15)
+    outcome = ALGORITHMS["lanczos"].solve(A, b, inverse, options_of("lanczos", task, Evidence())[0], Evidence(), {})
+    np.testing.assert_allclose(outcome.value, np.r_[np.full(20, 0.25), np.zeros(19), 1.0 / 9.0], atol=1e-15)
     assert outcome.details["steps"] == 2
 
 
@@ -274,3 +279,71 @@ def test_a_polynomial_of_a_spectrum_whose_end_was_not_seen_is_held_to_be_likely_
     chance = ALGORITHMS["polynomial"].breakdown
     assert chance(task, seen(A, task, 12), polynomial.Options()) > 0.5
     assert chance(task_of(GRID, "inv_sqrt", 1), seen(GRID, task_of(GRID, "inv_sqrt", 1)), polynomial.Options()) < 0.1
+
+
+def test_without_evidence_little_is_known():
+    task = task_of(GRID, "inv_sqrt", 1)
+    assert _common.condition(Evidence()).high == 1e9
+    assert _common.condition(Evidence(ritz=((0.0, 0.5, 0.0), (2.0, 0.5, 0.0)))).high == np.inf
+    indefinite = Evidence(ritz=((-1.0, 0.5, 0.0), (2.0, 0.5, 0.0)))
+    assert _common.krylov_steps(task, indefinite, 1e-8).high == 4000.0
+
+
+def test_cholesky_is_not_tried_on_what_was_seen_to_be_indefinite():
+    task = task_of(INDEFINITE, "inv", 1)
+    assert options_of("cholesky", task, Evidence())
+    assert not options_of("cholesky", task, seen(INDEFINITE, task))
+
+
+def test_a_multiple_of_the_identity_has_a_polynomial_of_degree_one():
+    A = 3.0 * np.eye(20)
+    for function in ("inv_sqrt", "exp"):
+        task = task_of(A, function, 0)
+        outcome = polynomial.solve(A, None, task, polynomial.Options(), seen(A, task), {})
+        assert outcome.details["degree"] == 1
+        np.testing.assert_allclose(outcome.value, true(A, FUNCTIONS[function]), atol=1e-8)
+
+
+def test_no_polynomial_is_near_an_exponential_beyond_the_range_of_numbers():
+    task = task_of(GRID, "exp", 1)
+    evidence = Evidence(ritz=((0.0, 0.5, 0.0), (800.0, 0.5, 0.0)))
+    with np.errstate(all="ignore"):
+        assert polynomial.series("exp", 0.0, 800.0, 1e-3) is None
+        assert "more than" in str(polynomial.applies(task, evidence, polynomial.Options()))
+        with pytest.raises(Breakdown, match="no polynomial"):
+            polynomial.solve(GRID, np.ones(143), task, polynomial.Options(), evidence, {})
+
+
+def test_a_polynomial_that_is_stopped_has_no_answer_and_lanczos_has_what_it_has():
+    task = task_of(GRID, "inv_sqrt", 1)
+    with stopped_by(lambda: True):
+        with pytest.raises(Breakdown, match="stopped"):
+            polynomial.solve(GRID, np.ones(143), task, polynomial.Options(), seen(GRID, task), {})
+        options = options_of("lanczos", task, seen(GRID, task))[0]
+        outcome = ALGORITHMS["lanczos"].solve(GRID, np.ones(143), task, options, Evidence(), {})
+    assert outcome.details["steps"] == 1
+
+
+@pytest.mark.parametrize("steps", [1, 32, 33, 64, 100])
+def test_a_basis_is_put_together_from_its_parts(steps):
+    rows = np.random.default_rng(0).standard_normal((steps, 50))
+    X = np.random.default_rng(1).standard_normal((steps, 3))
+    parts = [rows[i : i + 32] for i in range(0, steps, 32)]
+    np.testing.assert_allclose(_bounds.over(parts, X), rows.T @ X, atol=1e-12)
+
+
+@pytest.mark.parametrize("function", ["inv_sqrt", "inv_root 3", "sqrt", "log", "exp"])
+@pytest.mark.parametrize("target", [1e-2, 1e-5, 1e-10])
+def test_lanczos_stops_at_the_target_and_not_long_before(function, target):
+    task = task_of(GRID, function, 1, target=target)
+    b = np.random.default_rng(1).standard_normal(task.n)
+    outcome = ALGORITHMS["lanczos"].solve(GRID, b, task, options_of("lanczos", task, Evidence())[0], Evidence(), {})
+    w, V = np.linalg.eigh(GRID.toarray())
+    power = _common.power(function)
+    weight = w**-power if power is not None and power < 0.0 else np.ones(task.n)
+    difference = weight * (V.T @ np.asarray(outcome.value) - FUNCTIONS[function](w) * (V.T @ b))
+    scale = np.linalg.norm(FUNCTIONS[function](w) * (V.T @ b)) if function in ("sqrt", "exp") else np.linalg.norm(b)
+    error = np.linalg.norm(difference) / scale
+    assert error <= 0.31 * target
+    if target > 1e-9:  # beyond, steps come to an end in a space of this dimension
+        assert error > (1e-6 if function == "log" else 1e-3) * target
