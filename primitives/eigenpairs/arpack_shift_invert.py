@@ -20,7 +20,7 @@ from ..algorithm import Algorithm, Breakdown, Outcome
 from ..evidence import Evidence
 from ..interval import Interval
 from ..sparse_linear_system import superlu
-from ..sparse_linear_system._common import SYMMETRIC, needs_entries, reading
+from ..sparse_linear_system._common import SYMMETRIC, computing, needs_entries
 from ..task import Task
 from ..work import Work
 from . import arpack
@@ -59,7 +59,7 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
     lanczos = iterated(
         task, evidence, 12.0, size, solves.median, solves.high / solves.median, size + wanted(task) + 6.0
     )
-    calls = (*factored.calls, reading(superlu.PER_SOLVE * fill, solves.median), *lanczos.calls)
+    calls = (*factored.calls, computing(superlu.PER_SOLVE * fill, solves.median), *lanczos.calls)
     return Work(calls, factored.peak_bytes + lanczos.peak_bytes, max(1.5, factored.spread))
 
 

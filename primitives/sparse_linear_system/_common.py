@@ -22,6 +22,7 @@ from ..work import Calls, KernelCall
 
 SYMMETRIC = ("symmetric", "spd", "indefinite")  # values of Task.structure that promise A = A'
 ENTRY = 12  # bytes of a value and its index
+_CACHED = 1e7  # bytes
 _CALLS = Calls("scipy", "float64")
 
 
@@ -49,6 +50,12 @@ def reading(size: float, count: float = 1.0) -> KernelCall:
     """Reading so many bytes, from memory or from a cache that holds them all [B]."""
     side = max(1, math.isqrt(max(1, round(size / 8.0))))
     return _CALLS("stream", side, side, count=count)
+
+
+def computing(size: float, count: float = 1.0) -> KernelCall:
+    """What takes as long as reading so many bytes from a cache [B]: of many, as many reads of what a cache holds."""
+    parts = max(1.0, size / _CACHED)
+    return reading(size / parts, parts * count)
 
 
 def vectors(n: int, count: float) -> KernelCall:

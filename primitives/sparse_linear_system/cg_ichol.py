@@ -25,6 +25,7 @@ from ._common import (
     ENTRY,
     Product,
     answer_bytes,
+    computing,
     iterated,
     may_be_definite,
     needs_entries,
@@ -90,9 +91,9 @@ def work(task: Task, evidence: Evidence, options: Options) -> Work:
     total = task.nrhs * count.median
     kept, made, solves = factor_work(task, options.drop)
     calls = (
-        reading(made),
+        computing(made),
         reading(product_bytes(task, evidence), total + 10.0),
-        reading(solves, total),
+        computing(solves, total),
         vectors(task.n, VECTORS * total),
     )
     room = 2.0 * ENTRY * (0.5 * (task.nnz + task.n) + (EXTRA * task.n if options.drop else 0.0))

@@ -30,6 +30,7 @@ from ._common import (
     Settings,
     answer_bytes,
     by_columns,
+    computing,
     iterated,
     may_be_definite,
     needs_entries,
@@ -59,9 +60,9 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
     products = begun + (terms + 1.0) * count.median
     iterations = begun + count.median
     calls = (
-        reading(made),
+        computing(made),
         reading(product_bytes(task, evidence), products + 10.0),
-        reading(solves, products),
+        computing(solves, products),
         vectors(task.n, VECTORS * iterations + terms * TERM * count.median),
     )
     peak = answer_bytes(task, 14.0) + 4.0 * ENTRY * kept

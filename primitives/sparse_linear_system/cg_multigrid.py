@@ -26,6 +26,7 @@ from ._common import (
     Product,
     Settings,
     answer_bytes,
+    computing,
     iterated,
     may_be_definite,
     needs_entries,
@@ -65,9 +66,10 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
     count = _count(task, evidence)
     total = task.nrhs * count.median
     calls = (
-        reading(_SETUP * task.nnz + _SETUP_ROW * task.n),
+        computing(_SETUP * task.nnz + _SETUP_ROW * task.n),
         reading(8.0, _CALLS + _CALLS_APPLY * total),
-        reading(product_bytes(task, evidence) + _APPLY * task.n, total),
+        reading(product_bytes(task, evidence), total),
+        computing(_APPLY * task.n, total),
         vectors(task.n, VECTORS * total),
     )
     peak = answer_bytes(task, 9.0) + 8.0 * ENTRY * task.nnz

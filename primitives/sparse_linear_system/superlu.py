@@ -29,6 +29,7 @@ from ._common import (
     answer_bytes,
     assembled,
     columns,
+    computing,
     needs_entries,
     norm_from_below,
     product_bytes,
@@ -40,9 +41,11 @@ ORDER = "elimination_order"  # the by-product that a probe of the fill leaves
 _UNKNOWN_FILL = Interval(20.0, 2.0, 150.0)  # times the entries of A; the middle one is the mean
 _THRESHOLD = {"spd": 0.0, "symmetric": 1e-3}  # by structure; else
 _PIVOTING = 0.1
-# Bytes whose reading takes as long as the factorization for an entry of L + U, and for an operation; as ordering for an
-# entry of A, and for a row; and as a solve for an entry of L + U.
-_PER_FILL, _PER_FLOP, _PER_ORDERED, _PER_ROW, PER_SOLVE = 780.0, 1.3, 1000.0, 10_000.0, 60.0
+# Bytes whose reading from a cache takes as long as the factorization for an entry of L + U, for an operation and for a
+# row; as ordering for an entry of A, and for a row; and as a solve for an entry of L + U. Of 13 matrices within 0.7 to
+# 1.2; one of order 150 000 took four times as long.
+_PER_FILL, _PER_FLOP, _PER_ROW, PER_SOLVE = 270.0, 1.2, 8000.0, 21.0
+_PER_ORDERED, _PER_ORDERED_ROW = 1000.0, 10_000.0
 _MOST_FILL = 2.0**31
 _OWN_ORDER = 2000  # up to this order SuperLU's own multiple minimum degree is as fast, and compiles nothing
 _STORED = 24.0  # bytes for an entry of L + U, where blocks are stored with their zeros; 12 to 29 were measured
@@ -63,7 +66,7 @@ def flops(task: Task, evidence: Evidence) -> Interval:
 
 def ordering(task: Task) -> KernelCall:
     """Ordering, which looks at every entry again and again."""
-    return reading(_PER_ORDERED * task.nnz + _PER_ROW * task.n)
+    return computing(_PER_ORDERED * task.nnz + _PER_ORDERED_ROW * task.n)
 
 
 def applies(task: Task, evidence: Evidence, options: Settings) -> str | None:
@@ -78,9 +81,8 @@ def work(task: Task, evidence: Evidence, options: Settings) -> Work:
     """Order, factorization, and a solve and a residual for each right-hand side."""
     size, operations = fill(task, evidence), flops(task, evidence)
     calls = [
-        reading(_PER_FILL * size.median),
-        reading(_PER_FLOP * operations.median),
-        reading(PER_SOLVE * size.median, task.nrhs),
+        computing(_PER_FILL * size.median + _PER_FLOP * operations.median + _PER_ROW * task.n),
+        computing(PER_SOLVE * size.median, task.nrhs),
         reading(product_bytes(task, evidence), task.nrhs + 10.0),
     ]
     if evidence.fill is None:
