@@ -192,7 +192,7 @@ class SparseLinearSystemKind(Kind):
             ),
             ProbeStep(
                 "spectrum",
-                lambda t, e: t.structure in ("symmetric", "spd") and not e.ritz and t.n > 1,
+                lambda t, e: t.structure in ("symmetric", "spd") and not (e.ritz or e.cg_converged) and t.n > 1,
                 lambda t, e, backend: _iterating(t, e, _STEPS - e.cg_steps),
                 _spectrum,
                 _spectra,

@@ -567,3 +567,11 @@ def test_the_probe_of_the_spectrum_goes_on_from_the_first_iterations():
     assert at_once.ritz is not None
     assert plan.evidence.ritz == at_once.ritz.triples
     assert plan.evidence.cg_steps == 50
+
+
+def test_a_right_hand_side_of_zero_is_solved_by_zero_and_shows_nothing():
+    A = anisotropic(60)
+    solution = nla.solve(nla.LinearSystem(A, np.zeros(3600)), nla.Budget(accuracy=1e-10), rng=0, profile=PROFILE)
+    np.testing.assert_array_equal(solution.value, np.zeros(3600))
+    assert solution.status == "certified"
+    assert not solution.plan.evidence.ritz
