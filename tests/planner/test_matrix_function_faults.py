@@ -24,6 +24,7 @@ from autonla.primitives.matrix_function import _bounds, lanczos
 from autonla.primitives.matrix_function._common import Products, on_numbers
 from autonla.primitives.norms import norm
 from tests._support.machine import synthetic_profile
+from tests._support.planted import CALLS, FAULTS, Planted
 from tests.planner.test_matrix_function import FUNCTIONS, MATRICES, certified, residual, vectors
 from tests.primitives.test_eigenpairs_algorithms import with_spectrum
 from tests.primitives.test_incomplete_cholesky import laplacian
@@ -31,56 +32,8 @@ from tests.primitives.test_matrix_function_algorithms import task_of
 
 PROFILE = synthetic_profile()
 GRID = laplacian(16, 14)
-CALLS = (0, 1, 2, 3, 5, 8, 13, 30)
+OF = Products, MatrixFunctionKind
 _operator: Any = LinearOperator
-
-
-def no_memory(y: np.ndarray) -> np.ndarray:
-    raise MemoryError("planted")
-
-
-def not_a_number(y: np.ndarray) -> np.ndarray:
-    y[7] = np.nan
-    return y
-
-
-def one_number_wrong(y: np.ndarray) -> np.ndarray:
-    y[7] = 3.0 * y[7] + 0.1
-    return y
-
-
-FAULTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "no memory": no_memory, "not a number": not_a_number, "one number wrong": one_number_wrong,
-}  # fmt: skip
-
-
-class Planted:
-    """The fault at one call of the products that are taken outside of certificates; or at each from there on."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, fault: str, at: int, *, lasting: bool = False) -> None:
-        self.count, self.hits, certifying = 0, 0, False
-        product, certify = Products.__call__, MatrixFunctionKind.certify
-
-        def faulty(this: Products, x: np.ndarray) -> np.ndarray:
-            y = product(this, x)
-            if certifying:
-                return y
-            self.count += 1
-            if self.count - 1 == at or (lasting and self.count > at):
-                self.hits += 1
-                return FAULTS[fault](y)
-            return y
-
-        def watched(*arguments: Any, **named: Any) -> Any:
-            nonlocal certifying
-            certifying = True
-            try:
-                return certify(*arguments, **named)
-            finally:
-                certifying = False
-
-        monkeypatch.setattr(Products, "__call__", faulty)
-        monkeypatch.setattr(MatrixFunctionKind, "certify", watched)
 
 
 def right_or_ours(make: Callable[[], Any], A: Any, f: Any, b: Any, target: float) -> bool:
@@ -111,7 +64,7 @@ def test_a_product_that_fails_while_it_runs(fault, name, f, columns, monkeypatch
     for at in CALLS:
         for lasting in (False, True):
             with monkeypatch.context() as patch:
-                planted = Planted(patch, fault, at, lasting=lasting)
+                planted = Planted(patch, OF, fault, at, lasting=lasting)
                 assert right_or_ours(plan.run, GRID, f, b, 1e-8)  # there is always another way
                 reached += planted.hits
     assert reached > 0
@@ -123,7 +76,7 @@ def test_a_product_that_fails_while_planning_or_after(at, fault, monkeypatch):
     b = vectors(GRID.shape[0], 1)
     operator = aslinearoperator(GRID)
     with monkeypatch.context() as patch:
-        planted = Planted(patch, fault, at)
+        planted = Planted(patch, OF, fault, at)
         right_or_ours(
             lambda: nla.solve(
                 nla.MatrixFunction(operator, "inv_sqrt", apply_to=b), nla.Budget(accuracy=1e-8), rng=0, profile=PROFILE

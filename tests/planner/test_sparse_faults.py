@@ -6,7 +6,6 @@ may defeat any certificate: wrong numbers are planted in what algorithms compute
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +18,7 @@ from autonla.planner.kinds.sparse_linear_system import SparseLinearSystemKind
 from autonla.primitives import algorithms_for
 from autonla.primitives.sparse_linear_system._common import Product
 from tests._support.machine import synthetic_profile
+from tests._support.planted import CALLS, FAULTS, Planted
 from tests.primitives.test_incomplete_cholesky import laplacian
 from tests.primitives.test_sparse_linear_system import anisotropic
 
@@ -27,59 +27,11 @@ NAMES = [algorithm.name for algorithm in algorithms_for("sparse_linear_system")]
 A = anisotropic(30)
 B = np.random.default_rng(3).standard_normal(900)
 NORM = float(np.linalg.norm(A.toarray(), 2))
-CALLS = (0, 1, 2, 3, 5, 8, 13, 30)
+OF = Product, SparseLinearSystemKind
 
 
 def backward_error(x: np.ndarray) -> float:
     return float(np.linalg.norm(B - A @ x) / (NORM * np.linalg.norm(x) + np.linalg.norm(B)))
-
-
-def no_memory(y: np.ndarray) -> np.ndarray:
-    raise MemoryError("planted")
-
-
-def not_a_number(y: np.ndarray) -> np.ndarray:
-    y[7] = np.nan
-    return y
-
-
-def one_number_wrong(y: np.ndarray) -> np.ndarray:
-    y[7] = 3.0 * y[7] + 0.1
-    return y
-
-
-FAULTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "no memory": no_memory, "not a number": not_a_number, "one number wrong": one_number_wrong,
-}  # fmt: skip
-
-
-class Planted:
-    """The fault at one call of the products that are taken outside of certificates; or at each from there on."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, fault: str, at: int, *, lasting: bool = False) -> None:
-        self.count, self.hits, certifying = 0, 0, False
-        product, certify = Product.__call__, SparseLinearSystemKind.certify
-
-        def faulty(this: Product, x: np.ndarray) -> np.ndarray:
-            y = product(this, x)
-            if certifying:
-                return y
-            self.count += 1
-            if self.count - 1 == at or (lasting and self.count > at):
-                self.hits += 1
-                return FAULTS[fault](y)
-            return y
-
-        def watched(*arguments: Any, **named: Any) -> Any:
-            nonlocal certifying
-            certifying = True
-            try:
-                return certify(*arguments, **named)
-            finally:
-                certifying = False
-
-        monkeypatch.setattr(Product, "__call__", faulty)
-        monkeypatch.setattr(SparseLinearSystemKind, "certify", watched)
 
 
 def right_or_ours(plan: nla.Plan) -> bool:
@@ -106,7 +58,7 @@ def test_a_product_that_fails_once(name, fault, monkeypatch):
     reached = 0
     for at in CALLS:
         with monkeypatch.context() as patch:
-            planted = Planted(patch, fault, at)
+            planted = Planted(patch, OF, fault, at)
             assert right_or_ours(plan)  # there is always another way
             reached += planted.hits
     assert reached > 0 or name == "dense_lu"  # LAPACK's, of A itself
@@ -119,7 +71,7 @@ def test_products_that_fail_from_some_call_on(name, fault, monkeypatch):
     plan = planned(name)
     for at in (0, 4):
         with monkeypatch.context() as patch:
-            Planted(patch, fault, at, lasting=True)
+            Planted(patch, OF, fault, at, lasting=True)
             right_or_ours(plan)
     assert right_or_ours(plan)
 
@@ -130,7 +82,7 @@ def test_a_product_that_fails_while_planning_or_after(at, fault, monkeypatch):
     matrix = laplacian(60, 60)
     b = np.random.default_rng(0).standard_normal(3600)
     with monkeypatch.context() as patch:
-        planted = Planted(patch, fault, at)
+        planted = Planted(patch, OF, fault, at)
         solution = nla.solve(nla.LinearSystem(matrix, b), nla.Budget(accuracy=1e-10), rng=0, profile=PROFILE)
         assert planted.count > 0
     residual = np.linalg.norm(b - matrix @ solution.value)
