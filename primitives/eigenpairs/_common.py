@@ -14,6 +14,8 @@ from ..algorithm import Breakdown, Outcome
 from ..evidence import Evidence
 from ..interval import Interval
 from ..polynomials import Recurrence
+from ..products import Products
+from ..products import host as host
 from ..sparse_linear_system import _common as sparse
 from ..sparse_linear_system._common import SYMMETRIC, reading, vectors
 from ..sparse_linear_system._common import Settings as Settings
@@ -36,34 +38,17 @@ _ZERO = 1e-12  # of the largest Ritz value in magnitude: what counts as no sign
 _PAIR = 16.0  # operations on vectors for each that is wanted, at the end
 
 
-class Symmetric:
-    """V -> A V in float64 for V : (n,) or (n, r), whatever A is. Raises Breakdown where what comes out is no product.
-
-    Attributes
-    ----------
-    A : array, csr_array or LinearOperator
-        Dense: NumPy's. Entries in float64.
-    count : int
-        Products so far, with one vector each.
-    """
+class Symmetric(Products):
+    """V -> A V, which raises Breakdown where it is to stop."""
 
     def __init__(self, A: Any, task: Task) -> None:
-        self.count = 0
+        super().__init__(A, task)
         self._task = task
-        if task.access == "dense":
-            self.A, self._one = host(A), None
-        else:
-            product = sparse.Product(A, task)
-            self.A, self._one = product.A, product
 
     def __call__(self, V: np.ndarray) -> np.ndarray:
         if self.count and stop_asked():
             raise Breakdown("it was stopped before its eigenpairs had converged")
-        self.count += 1 if V.ndim == 1 else V.shape[1]
-        if self._task.access == "operator" and V.ndim == 2:
-            assert self._one is not None
-            return np.stack([self._one(np.ascontiguousarray(v)) for v in V.T], axis=1) if V.shape[1] else V.copy()
-        return self.A @ V if self._one is None or V.ndim == 2 else self._one(V)
+        return super().__call__(V)
 
     def norm(self) -> float:
         """A lower bound on ||A||_2, within a few per cent in most cases. What it takes is not counted."""
@@ -79,12 +64,6 @@ class Symmetric:
             bound = max(bound, found if math.isfinite(found) else 0.0)
         self.count = before
         return bound * (1.0 - 1e-12)
-
-
-def host(A: Any) -> np.ndarray:
-    """A dense array of any library on the CPU as one of NumPy's, float64."""
-    array = A.detach() if hasattr(A, "detach") else A
-    return np.asarray(array, dtype=np.float64)
 
 
 def random_block(task: Task, columns: int) -> np.ndarray:

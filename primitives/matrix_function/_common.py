@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from ..algorithm import Breakdown
-from ..eigenpairs._common import host
 from ..evidence import Evidence
 from ..interval import Interval
 from ..polynomials.forecast import cg_iterations, spectrum
+from ..products import Products as Products
+from ..products import host
 from ..sparse_linear_system import _common as sparse
 from ..sparse_linear_system._common import reading, vectors
 from ..task import UNIT_ROUNDOFF, Task
@@ -81,37 +82,6 @@ def defined_on(name: str, eigenvalues: np.ndarray, unit: float) -> str:
 
 
 # -- products ----------------------------------------------------------------------------------------------------------
-
-
-class Products:
-    """V -> A V in float64 for V : (n,) or (n, r), whatever A is. Raises Breakdown where it has another shape.
-
-    Attributes
-    ----------
-    A : array, csr_array or LinearOperator
-        Dense: NumPy's. Entries in float64.
-    count : int
-        Products so far, with one vector each.
-    """
-
-    def __init__(self, A: Any, task: Task) -> None:
-        self.count = 0
-        self._operator = task.access == "operator"
-        self.A: Any = host(A) if task.access == "dense" else sparse.Product(A, task).A
-
-    def __call__(self, V: np.ndarray) -> np.ndarray:
-        self.count += 1 if V.ndim == 1 else V.shape[1]
-        if not self._operator:
-            return self.A @ V
-        if V.ndim == 2:  # one vector at a time: whatever an operator does with several, it was not asked for
-            return np.stack([self._one(np.ascontiguousarray(v)) for v in V.T], axis=1) if V.shape[1] else V.copy()
-        return self._one(V)
-
-    def _one(self, v: np.ndarray) -> np.ndarray:
-        y = np.asarray(self.A.matvec(v))
-        if y.shape != v.shape:
-            raise Breakdown(f"a product with A has shape {y.shape}, not {v.shape}")
-        return y.astype(np.float64)  # a copy: an operator may write its next product there
 
 
 def unit_of(A: Any, task: Task) -> float:
