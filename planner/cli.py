@@ -323,7 +323,7 @@ def demo_command(
 @app.command("bench")
 @_one_line_errors
 def bench_command(
-    daily: Annotated[bool, typer.Option("--daily", help="The subset that takes about three minutes.")] = False,
+    daily: Annotated[bool, typer.Option("--daily", help="The subset that takes about five minutes.")] = False,
     only: Annotated[str, typer.Option(metavar="TEXT", help="Instances with this in their name.")] = "",
     kind: Annotated[
         str, typer.Option(help="Instances of this kind: linear_system, sparse_linear_system, eigenpairs, ...")

@@ -1,6 +1,6 @@
 """The instrument that judges the planner: a suite of problems, what each way to solve them takes, and what follows.
 
-autonla bench --daily                 # three minutes
+autonla bench --daily                 # five minutes
 autonla bench --kind eigenpairs       # one kind of problem
 autonla bench --output results.json   # all of it; --ablations also leaves out parts of the planner
 autonla bench --from results.json --pictures folder   # the report again

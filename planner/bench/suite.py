@@ -2,7 +2,7 @@
 dtypes, libraries and numbers of right-hand sides; and real data.
 
 Each instance is made afresh from its own seed when it is measured, and dropped afterwards. `daily` marks the subset
-that takes about three minutes. A new kind of problem adds a generator of instances and one line in `suite`.
+that takes about five minutes. A new kind of problem adds a generator of instances and one line in `suite`.
 """
 
 from __future__ import annotations
