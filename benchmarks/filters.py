@@ -22,16 +22,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import folder
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
 import autonla as nla
-from autonla.planner.files import read_array
 from autonla.planner.spectral_filter import KINDS
 from autonla.primitives.eigenpairs import Cycle, krylov_schur
 from autonla.primitives.polynomials import Recurrence, from_chebyshev
-from autonla.profiles.errors import AutonlaError
 
 ERROR = 1e-10
 LEAST, DENSE = 400, 3000  # orders
@@ -114,18 +113,10 @@ def main() -> None:
     rows: list[np.ndarray] = []  # (kinds, measures)
     columns = (*GAPS, "random", "random series") if arguments.minimax_gap else (*SHOWN, "  chosen")
     print(f"{'matrix':36s} {'n':>7s} {'k':>3s} " + " ".join(f"{kind:>15s}" for kind in columns), flush=True)
-    for path in sorted([*arguments.folder.glob("*.mtx"), *arguments.folder.glob("*.mtx.gz")]):
-        name = path.name.split(".")[0]
-        if arguments.only and name not in arguments.only:
-            continue
-        try:
-            A: Any = read_array(path)
-        except AutonlaError:
-            continue
+    for name, A in folder.matrices(arguments.folder, arguments.only, LEAST):
         n = A.shape[0]
-        if not sp.issparse(A) or n != A.shape[1] or not LEAST <= n <= arguments.largest or A.dtype.kind != "f":
-            continue
-        if abs(A - A.T).max() > 1e-12 * abs(A).max() or not (arguments.only or (A.diagonal() > 0.0).all()):
+        definite = (A.diagonal() > 0.0).all()
+        if n > arguments.largest or not folder.symmetric(A) or not (arguments.only or definite):
             continue
         if arguments.minimax_gap:
             for k in arguments.k:

@@ -16,12 +16,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import folder
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
 import autonla as nla
-from autonla.planner.files import read_array
 from autonla.planner.polynomial_preconditioner import KINDS
 from autonla.primitives.algorithm import Breakdown
 from autonla.primitives.sparse import incomplete_cholesky
@@ -65,17 +65,9 @@ def main() -> None:
     warnings.simplefilter("ignore", AutonlaWarning)
     ratios: dict[str, list[float]] = {kind: [] for kind in KINDS}
     print(f"{'matrix':36s} {'n':>7s} {'plain':>7s} {'limit':>7s} " + " ".join(f"{kind:>12s}" for kind in KINDS))
-    for path in sorted([*arguments.folder.glob("*.mtx"), *arguments.folder.glob("*.mtx.gz")]):
-        name = path.name.split(".")[0]
-        if arguments.only and name not in arguments.only:
-            continue
-        try:
-            A: Any = read_array(path)
-        except AutonlaError:
-            continue
-        if not sp.issparse(A) or A.shape[0] != A.shape[1] or A.shape[0] < LEAST or A.dtype.kind != "f":
-            continue
-        if not (A.diagonal() > 0.0).all() or abs(A - A.T).max() > 1e-12 * abs(A).max():
+    A: Any
+    for name, A in folder.matrices(arguments.folder, arguments.only, LEAST):
+        if not (A.diagonal() > 0.0).all() or not folder.symmetric(A):
             continue
         if arguments.jacobi:
             scale = sp.diags_array(1.0 / np.sqrt(A.diagonal()))

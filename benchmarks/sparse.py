@@ -16,39 +16,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import folder
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
 import autonla as nla
-from autonla.planner.files import read_array
+from autonla.planner.bench.sparse import poisson
 from autonla.profiles.errors import AutonlaError
 
 ACCURACY = 1e-10
 GRIDS = (100, 100), (300, 300), (20, 20, 20), (40, 40, 40)
 
 
-def poisson(*sides: int) -> Any:
-    """The matrix of Poisson's equation on a grid."""
-    A: Any = None
-    for n in sides:
-        line = sp.diags_array([2.0 * np.ones(n), -np.ones(n - 1), -np.ones(n - 1)], offsets=[0, 1, -1])
-        A = line if A is None else sp.kron(A, sp.eye_array(n)) + sp.kron(sp.eye_array(A.shape[0]), line)
-    return sp.csr_array(A)
-
-
 def matrices(arguments: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     """Name and matrix, of the folder and of grids."""
-    for path in sorted([*arguments.folder.glob("*.mtx"), *arguments.folder.glob("*.mtx.gz")]):
-        name = path.name.split(".")[0]
-        if arguments.only and name not in arguments.only:
-            continue
-        try:
-            A: Any = read_array(path)
-        except AutonlaError:
-            continue
-        if sp.issparse(A) and A.shape[0] == A.shape[1] >= arguments.least and A.dtype.kind in "fiu":
-            yield name, sp.csr_array(A.astype(np.float64))
+    for name, A in folder.matrices(arguments.folder, arguments.only, arguments.least, "fiu"):
+        yield name, sp.csr_array(A.astype(np.float64))
     for sides in GRIDS if arguments.grids else ():
         yield "Poisson " + "x".join(map(str, sides)), poisson(*sides)
 
@@ -56,7 +40,7 @@ def matrices(arguments: argparse.Namespace) -> Iterator[tuple[str, Any]]:
 def with_jacobi(A: Any, b: np.ndarray) -> np.ndarray | None:
     """SciPy's conjugate gradients; None where they do not apply."""
     diagonal = A.diagonal()
-    if not (diagonal > 0.0).all() or abs(A - A.T).max() > 1e-12 * abs(A).max():
+    if not (diagonal > 0.0).all() or not folder.symmetric(A):
         return None
     M = spla.LinearOperator(A.shape, matvec=lambda r: r / diagonal, dtype=float)  # type: ignore[call-arg]
     x, info = spla.cg(A, b, rtol=1e-10, maxiter=20_000, M=M)

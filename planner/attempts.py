@@ -112,7 +112,7 @@ def run_and_certify(
                 prepared.by_products,
             )
         ran = time.perf_counter()
-        _check_shapes(outcome.value, prepared)
+        _check_shapes(kind, outcome.value, prepared)
         if worth_certifying is None or worth_certifying(ran - started):
             certificate = _certified(kind, prepared, entry, outcome, metric, accuracy, confidence)
         else:
@@ -183,18 +183,10 @@ def _norm_afterwards(lib: Library, prepared: Prepared, outcome: Outcome) -> floa
     return size
 
 
-def _check_shapes(value: Any, prepared: Prepared) -> None:
+def _check_shapes(kind: Kind, value: Any, prepared: Prepared) -> None:
     """Raise Breakdown where an algorithm (of another package, perhaps) returned something of another shape."""
-    task, b = prepared.task, prepared.b
-    if b is not None:
-        found, expected = [tuple(value.shape)], [(task.n, *b.shape[1:])]
-    elif task.kind == "matrix_function":
-        found, expected = [tuple(value.shape)], [(task.n, task.n)]
-    elif task.kind == "eigenpairs":
-        found, expected = [tuple(part.shape) for part in value], [(task.rank,), (task.n, task.rank)]
-    else:
-        found, rank = [tuple(part.shape) for part in value], int(value[1].shape[0])
-        expected = [(task.m, rank), (rank,), (rank, task.n)]
+    found = [tuple(part.shape) for part in (value if isinstance(value, tuple) else (value,))]
+    expected = kind.shapes(prepared.task, prepared.b, value)
     if found != expected:
         raise Breakdown(f"its answer has shape {found}, not {expected}")
 

@@ -82,7 +82,7 @@ def finish(kind: Kind, value: Any, task: Task, exponents: tuple[int, int]) -> An
     if not any(exponents):
         return scaled
     with np.errstate(over="ignore", under="ignore"):
-        value = kind.scaled_back(scaled, task, *exponents)
+        value = kind.unscale(scaled, task, *exponents)
     if factors:
         value = kind.named(*value)
     if not _can_be_written(kind.sizes(value), kind.sizes(scaled), task.dtype):

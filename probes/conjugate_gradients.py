@@ -16,7 +16,7 @@ import numpy as np
 from ..primitives.algorithm import Breakdown
 from ..primitives.ritz import RitzValues
 from ..primitives.sparse_linear_system import _cg
-from ..primitives.sparse_linear_system._common import Product, columns, dot, norm_from_below, size_of
+from ..primitives.sparse_linear_system._common import Product, columns, dot, norm_in_metric, size_of
 from ..primitives.sparse_linear_system.cg_jacobi import jacobi
 from ..primitives.task import Task
 
@@ -65,9 +65,8 @@ def run(A: Any, b: Any, task: Task, steps: int, *, started: _cg.State | None = N
     apply = jacobi(product, task)
     state = started
     if state is None:
-        norm_A = 0.0 if task.metric == "relative_residual" else norm_from_below(product, task)
         j, column = next(((j, c) for j, c in enumerate(columns(b)) if size_of(c) > 0.0), (0, np.zeros(task.n)))
-        state = _cg.begin(apply, column, norm_A)
+        state = _cg.begin(apply, column, norm_in_metric(product, task))
         state.column = j
     try:
         _cg.advance(state, product, apply, 0.5 * task.target, steps)

@@ -61,9 +61,7 @@ def run(A: Any, task: Task, evidence: Evidence) -> tuple[Task, Evidence, str]:
 
 def _sparse(A: Any, task: Task, evidence: Evidence) -> tuple[Task, Evidence, str, str]:
     T, diagonal = A.T.tocsr(), A.diagonal()
-    alike = np.array_equal(A.indptr, T.indptr) and np.array_equal(A.indices, T.indices)
-    apart = A.data - T.data if alike else (A - T).data
-    difference = math.sqrt(float((apart**2).sum()))
+    difference = math.sqrt(float((differences(A, T) ** 2).sum()))
     size = evidence.norm_fro if evidence.norm_fro is not None else math.sqrt(float((A.data.astype(float) ** 2).sum()))
     symmetric = difference <= _ALIKE * task.unit_roundoff * size
     positive = bool((diagonal > 0.0).all())
@@ -80,6 +78,12 @@ def _sparse(A: Any, task: Task, evidence: Evidence) -> tuple[Task, Evidence, str
     }[structure]
     density = task.nnz / max(1, task.n)
     return replace(task, structure=structure), evidence, f"A is sparse, {density:.3g} entries a row, {what}", mismatch
+
+
+def differences(A: Any, T: Any) -> np.ndarray:
+    """Entries of A - T, T = A' in compressed rows, canonical as A is: often of the same pattern."""
+    alike = np.array_equal(A.indptr, T.indptr) and np.array_equal(A.indices, T.indices)
+    return A.data - T.data if alike else (A - T).data
 
 
 def pivots(A: Any, evidence: Evidence) -> Evidence:

@@ -49,6 +49,7 @@ from ...primitives.sparse_linear_system import superlu
 from ...primitives.sparse_linear_system._common import reading, vectors
 from ...primitives.task import UNIT_ROUNDOFF, Task
 from ...primitives.work import Calls, Work
+from ...probes.sparse_structure import differences
 from ..certificate import Certificate
 from .linear_system import rounding_of_residual
 from .products import UNIT
@@ -76,9 +77,7 @@ def asymmetry(A: Any, task: Task) -> tuple[float, float]:
     if task.access == "operator":
         return 0.0, 0.0
     if task.access == "sparse":
-        T = A.T.tocsr()  # of canonical rows: canonical itself
-        alike = np.array_equal(A.indptr, T.indptr) and np.array_equal(A.indices, T.indices)
-        return _frobenius(A.data - T.data if alike else (A - T).data), _frobenius(A.data)
+        return _frobenius(differences(A, A.T.tocsr())), _frobenius(A.data)
     return _frobenius(A - A.T), _frobenius(A)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...primitives import algorithms_for
 from ...primitives.algorithm import Algorithm, Outcome
 from ...primitives.evidence import Evidence
 from ...primitives.interval import Interval
@@ -69,9 +70,9 @@ class Kind(ABC):
     """Whether what the probes may find decides how long a choice takes, and not only which one is the best."""
 
     @property
-    @abstractmethod
     def algorithms(self) -> tuple[Algorithm, ...]:
         """Every algorithm registered for the kind, those of entry points included."""
+        return algorithms_for(self.name)
 
     @property
     @abstractmethod
@@ -200,6 +201,10 @@ class Kind(ABC):
         """The parts of a value that has several, under the names that a user gets them by."""
         return parts
 
+    def shapes(self, task: Task, b: Any, value: Any) -> list[tuple[int, ...]]:
+        """Of the parts that a value has to have; of one that has no parts, its own."""
+        return [(task.n, *b.shape[1:])]
+
     def sizes(self, value: Any) -> Any:
         """That part of a value which is scaled with the operands."""
         return value
@@ -209,12 +214,8 @@ class Kind(ABC):
         """A leading part of the problem of about an eighth of the work, to time candidates on."""
 
     @abstractmethod
-    def unscale(self, value: Any, exponent_A: int, exponent_b: int) -> Any:
+    def unscale(self, value: Any, task: Task, exponent_A: int, exponent_b: int) -> Any:
         """The value of the problem from that of the problem with A 2^-exponent_A and b 2^-exponent_b."""
-
-    def scaled_back(self, value: Any, task: Task, exponent_A: int, exponent_b: int) -> Any:
-        """`unscale` where it takes more than the exponents to know how."""
-        return self.unscale(value, exponent_A, exponent_b)
 
 
 def interval_or(value: Interval | None, default: float) -> float:

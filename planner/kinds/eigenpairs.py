@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ...primitives import algorithms_for
-from ...primitives.algorithm import Algorithm, Breakdown, Outcome
+from ...primitives.algorithm import Algorithm, Outcome
 from ...primitives.eigenpairs import arpack
 from ...primitives.eigenpairs import filtered_krylov_schur as krylov
 from ...primitives.eigenpairs._common import FOUND, Symmetric, host, product_bytes, random_block, supposed, wanted
-from ...primitives.evidence import Evidence, Finding
+from ...primitives.evidence import Evidence
 from ...primitives.kernels._library import Library
 from ...primitives.sparse_linear_system import SYMMETRIC, superlu
 from ...primitives.sparse_linear_system._common import reading, vectors
 from ...primitives.task import Task
 from ...primitives.work import Work
-from ...probes import ritz, sparse_structure
-from ...profiles.errors import DeclarationMismatch, InvalidProblem, NoAlgorithm, NonFiniteInput
+from ...probes import sparse_structure
+from ...profiles.errors import DeclarationMismatch, InvalidProblem, NoAlgorithm
 from ..certificate import Certificate
 from ..certify import eigenpairs as certificate
 from ..plans import Candidate
 from ..problems import Eigenpairs, Problem
 from ..solution import Eigensystem
-from ._base import Kind, ProbeStep, times_power_of_two
+from ._base import ProbeStep, times_power_of_two
+from ._matrix_free import MatrixFreeKind, direct_error, fill, held, looked, not_definite, stored, told
 
 _SMALL, _SMALL_ARRAY = 200, 400  # orders up to which LAPACK takes about as long as planning, or is likely to be chosen
 _STEPS = 60  # of the Lanczos probe
@@ -54,7 +53,7 @@ def _structure(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> 
             "A was declared spd, and an entry of its diagonal is negative", argument="assume", found="indefinite"
         )
     sentence = "A is symmetric" + (", and not positive definite: its diagonal is not positive" if least < 0.0 else "")
-    return task, replace(_told(evidence, "structure", sentence), diagonal_pivots=True), {}
+    return task, replace(told(evidence, "structure", sentence), diagonal_pivots=True), {}
 
 
 def _not_symmetric(difference: float, size: float) -> str:
@@ -65,26 +64,19 @@ def _not_symmetric(difference: float, size: float) -> str:
 
 
 def _spectrum(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tuple[Task, Evidence, dict[str, Any]]:
-    try:
-        found = ritz.run(Symmetric(A, task), random_block(task, 0)[:, 0], _STEPS, keep=False)
-    except NonFiniteInput as error:
-        raise Breakdown(str(error)) from error
+    found = looked(Symmetric(A, task), random_block(task, 0)[:, 0], _STEPS)
     low, high = float(found.values[0]), float(found.values[-1])
     if task.structure == "spd":
         _check_sign(low, max(abs(low), abs(high)))
     evidence = replace(evidence, ritz=found.triples)
     sentence = f"its Ritz values go from {low:.4g} to {high:.4g} in {found.steps} Lanczos steps"
-    return task, _told(evidence, "spectrum", sentence), {}
+    return task, told(evidence, "spectrum", sentence), {}
 
 
 def _check_sign(low: float, size: float, rounding: float = 0.0) -> None:
     """Raise DeclarationMismatch where a Rayleigh quotient of a matrix that is declared spd is negative."""
     if low < -max(1e-12, rounding) * size:
-        raise DeclarationMismatch(
-            "A was declared spd, and a Rayleigh quotient of it is negative; declare it symmetric, or nothing",
-            argument="assume",
-            found="indefinite",
-        )
+        raise not_definite()
 
 
 def _spectra(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
@@ -93,25 +85,12 @@ def _spectra(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]
     return [(chance, replace(evidence, ritz=supposed(task, gap))) for chance, gap in spectra]
 
 
-def _fill(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tuple[Task, Evidence, dict[str, Any]]:
-    evidence, by_products = sparse_structure.fill(A, task, evidence)
-    return task, evidence, by_products
-
-
-def _told(evidence: Evidence, probe: str, sentence: str) -> Evidence:
-    return replace(evidence, findings=(*evidence.findings, Finding(probe, sentence)))
-
-
-class EigenpairsKind(Kind):
+class EigenpairsKind(MatrixFreeKind):
     """A V = V diag(w)."""
 
     name = "eigenpairs"
     defaults = frozenset({"lapack", "arpack", "arpack_shift_invert"})
     probes_count_iterations = True
-
-    @property
-    def algorithms(self) -> tuple[Algorithm, ...]:
-        return algorithms_for(self.name)
 
     @property
     def probes(self) -> tuple[ProbeStep, ...]:
@@ -137,7 +116,7 @@ class EigenpairsKind(Kind):
                 "fill",
                 lambda t, e: t.access == "sparse" and e.fill is None and t.which in ("SA", "SM") and t.n > _SMALL,
                 lambda t, e, backend: sparse_structure.fill_work(t),
-                _fill,
+                fill,
                 always=True,
             ),
         )
@@ -156,22 +135,17 @@ class EigenpairsKind(Kind):
                 found=repr(problem.assume),
             )
         A, _, dtype = problem.working()
-        dense = problem.dense
         return Task(
-            kind=self.name, m=A.shape[0], n=A.shape[1], nrhs=0, dtype=dtype,
-            library=problem.access if dense else "numpy", device=problem.device,
-            order=problem.order() if dense else "C", target=target, rank=problem.k, seed=seed,
-            structure="spd" if problem.assume == "spd" else "symmetric", access="dense" if dense else problem.access,
-            nnz=int(A.nnz) if problem.access == "sparse" else 0, which=problem.which,
+            kind=self.name, m=A.shape[0], n=A.shape[1], nrhs=0, dtype=dtype, target=target, rank=problem.k, seed=seed,
+            structure="spd" if problem.assume == "spd" else "symmetric", which=problem.which, **stored(problem, A),
         )  # fmt: skip
 
     def describe(self, task: Task) -> str:
         what = {
             "LA": "largest", "SA": "smallest", "LM": "largest in magnitude", "SM": "smallest in magnitude"
         }[task.which]  # fmt: skip
-        how = {"sparse": f"sparse with {task.nnz} entries", "operator": "an operator"}.get(task.access, task.library)
         plural = "s" if wanted(task) > 1 else ""
-        return f"{wanted(task)} eigenpair{plural} ({what}) of {task.n} x {task.n}, {task.dtype} ({how})"
+        return f"{wanted(task)} eigenpair{plural} ({what}) of {task.n} x {task.n}, {task.dtype} ({held(task)})"
 
     def small(self, task: Task) -> bool:
         return task.access != "operator" and task.n <= (_SMALL_ARRAY if task.access == "dense" else _SMALL)
@@ -179,11 +153,8 @@ class EigenpairsKind(Kind):
     def at_once(self, task: Task, A: Any) -> Iterable[tuple[Algorithm, Any]]:
         return (self.setting("lapack", task),) if self.small(task) else ()
 
-    def floor(self, task: Task, evidence: Evidence) -> float:
-        return max(8.0 * 2.0**-53, task.unit_roundoff)
-
     def lapack_target(self, task: Task, evidence: Evidence) -> float:
-        return min(0.5, (10.0 + 4.0 * math.sqrt(task.n)) * task.unit_roundoff)
+        return min(0.5, direct_error(task))
 
     def certify_work(
         self, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any, ready: frozenset[str]
@@ -202,9 +173,6 @@ class EigenpairsKind(Kind):
         if task.structure == "spd" and found.satisfied:
             _check_sign(float(w.min()), float(np.abs(w).max()), found.bound)
         return found
-
-    def needs_norm(self, A: Any, value: Any, task: Task, metric: str) -> bool:
-        return False
 
     def learned(self, task: Task, evidence: Evidence, outcome: Outcome) -> Evidence:
         if FOUND not in outcome.by_products or evidence.repeated:
@@ -239,17 +207,12 @@ class EigenpairsKind(Kind):
     def named(self, *parts: Any) -> Eigensystem:
         return Eigensystem(*parts)
 
+    def shapes(self, task: Task, b: Any, value: Any) -> list[tuple[int, ...]]:
+        return [(wanted(task),), (task.n, wanted(task))]
+
     def sizes(self, value: Any) -> Any:
         return value[0]
 
-    def slice_problem(self, A: Any, b: Any, task: Task) -> tuple[Any, Any, Task]:
-        if task.access == "operator":  # it has no parts
-            return A, b, task
-        n = max(1, task.n // 2)
-        part = A[:n, :n]
-        nnz = int(part.nnz) if task.access == "sparse" else 0
-        return part, b, replace(task, m=n, n=n, nnz=nnz, rank=min(wanted(task), n))
-
-    def unscale(self, value: Any, exponent_A: int, exponent_b: int) -> Any:
+    def unscale(self, value: Any, task: Task, exponent_A: int, exponent_b: int) -> Any:
         w, V = value
         return times_power_of_two(w, exponent_A), V

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...primitives import algorithms_for
 from ...primitives.algorithm import Algorithm, Outcome
 from ...primitives.evidence import Evidence
 from ...primitives.interval import Interval
@@ -76,10 +75,6 @@ class LeastSquaresKind(Kind):
 
     name = "least_squares"
     defaults = frozenset({"svd"})
-
-    @property
-    def algorithms(self) -> tuple[Algorithm, ...]:
-        return algorithms_for(self.name)
 
     @property
     def probes(self) -> tuple[ProbeStep, ...]:
@@ -198,5 +193,5 @@ class LeastSquaresKind(Kind):
         m = max(min(task.m, 2 * task.n), task.m // 8, 1)
         return A[:m], b[:m], replace(task, m=m)
 
-    def unscale(self, value: Any, exponent_A: int, exponent_b: int) -> Any:
+    def unscale(self, value: Any, task: Task, exponent_A: int, exponent_b: int) -> Any:
         return times_power_of_two(value, exponent_b - exponent_A)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...primitives import algorithms_for
 from ...primitives.algorithm import Algorithm, Outcome
 from ...primitives.backends import home_backend
 from ...primitives.evidence import Evidence
@@ -95,10 +94,6 @@ class LinearSystemKind(Kind):
 
     name = "linear_system"
     defaults = frozenset({"lu", "cholesky", "ldlt", "triangular", "banded", "diagonal"})
-
-    @property
-    def algorithms(self) -> tuple[Algorithm, ...]:
-        return algorithms_for(self.name)
 
     @property
     def probes(self) -> tuple[ProbeStep, ...]:
@@ -229,5 +224,5 @@ class LinearSystemKind(Kind):
         n = max(1, task.n // 2)
         return A[:n, :n], b[:n], replace(task, m=n, n=n)
 
-    def unscale(self, value: Any, exponent_A: int, exponent_b: int) -> Any:
+    def unscale(self, value: Any, task: Task, exponent_A: int, exponent_b: int) -> Any:
         return times_power_of_two(value, exponent_b - exponent_A)

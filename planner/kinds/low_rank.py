@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...primitives import algorithms_for
 from ...primitives.algorithm import Algorithm, Outcome
 from ...primitives.evidence import Evidence
 from ...primitives.kernels._library import Library
@@ -61,10 +60,6 @@ class LowRankKind(Kind):
 
     name = "low_rank"
     defaults = frozenset({"svd"})
-
-    @property
-    def algorithms(self) -> tuple[Algorithm, ...]:
-        return algorithms_for(self.name)
 
     @property
     def probes(self) -> tuple[ProbeStep, ...]:
@@ -165,6 +160,10 @@ class LowRankKind(Kind):
     def named(self, *parts: Any) -> LowRankFactors:
         return LowRankFactors(*parts)
 
+    def shapes(self, task: Task, b: Any, value: Any) -> list[tuple[int, ...]]:
+        rank = int(value[1].shape[0])
+        return [(task.m, rank), (rank,), (rank, task.n)]
+
     def sizes(self, value: Any) -> Any:
         return value[1]
 
@@ -173,6 +172,6 @@ class LowRankKind(Kind):
         rank = None if task.rank is None else min(task.rank, m, n)
         return A[:m, :n], None, replace(task, m=m, n=n, rank=rank)
 
-    def unscale(self, value: Any, exponent_A: int, exponent_b: int) -> Any:
+    def unscale(self, value: Any, task: Task, exponent_A: int, exponent_b: int) -> Any:
         U, s, Vh = value
         return U, times_power_of_two(s, exponent_A), Vh

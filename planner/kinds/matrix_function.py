@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ...primitives import algorithms_for
-from ...primitives.algorithm import Algorithm, Breakdown, Outcome
+from ...primitives.algorithm import Algorithm, Outcome
 from ...primitives.eigenpairs._common import host
-from ...primitives.evidence import Evidence, Finding
+from ...primitives.evidence import Evidence
 from ...primitives.kernels._library import Library
 from ...primitives.matrix_function import polynomial
 from ...primitives.matrix_function._common import (
@@ -35,14 +34,15 @@ from ...primitives.norms import UNSCALED, norm
 from ...primitives.sparse_linear_system._common import reading
 from ...primitives.task import Task
 from ...primitives.work import Work
-from ...probes import ritz, sparse_structure
-from ...profiles.errors import InvalidProblem, NoAlgorithm, NonFiniteInput
+from ...probes import sparse_structure
+from ...profiles.errors import InvalidProblem, NoAlgorithm
 from ..certificate import Certificate
 from ..certify import eigenpairs as symmetry
 from ..certify import matrix_function as certificate
 from ..plans import Candidate
 from ..problems import MatrixFunction, Problem
-from ._base import Kind, ProbeStep, times_power_of_two
+from ._base import ProbeStep, times_power_of_two
+from ._matrix_free import MatrixFreeKind, direct_error, even, held, looked, stored, told
 
 _SMALL = 150  # order up to which LAPACK takes about as long as planning
 _WHOLE = 1000  # order up to which all of f(A), or more columns than one in _MANY, take LAPACK as long as anything
@@ -85,7 +85,7 @@ def _structure(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> 
     least = float(explicit.diagonal().min())
     if needs_definite(task.function) and (least < 0.0 or (least == 0.0 and task.function != "sqrt")):
         raise _undefined(task.function, f"an entry of its diagonal is {least:.3g}")
-    return task, _told(evidence, "structure", "A is symmetric"), {}
+    return task, told(evidence, "structure", "A is symmetric"), {}
 
 
 def _not_symmetric(why: str) -> NoAlgorithm:
@@ -108,10 +108,7 @@ def _undefined(name: str, why: str) -> InvalidProblem:
 
 def _spectrum(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tuple[Task, Evidence, dict[str, Any]]:
     start = np.random.default_rng(np.random.Philox(key=task.seed)).standard_normal(task.n)
-    try:
-        found = ritz.run(Products(A, task), start, probe_steps(task), keep=False)
-    except NonFiniteInput as error:
-        raise Breakdown(str(error)) from error
+    found = looked(Products(A, task), start, probe_steps(task))
     low, high = float(found.values[0]), float(found.values[-1])
     dtype = str(A.dtype) if task.access == "operator" else task.dtype
     if needs_definite(task.function) and low < -_NEGATIVE.get(dtype, 1e-12) * max(abs(low), abs(high)):
@@ -121,20 +118,11 @@ def _spectrum(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> t
     if low > 0.0 and task.function != "exp":
         known = condition(evidence)
         sentence += f": condition number about {known.median:.2g} (at least {known.low:.2g})"
-    return task, _told(evidence, "spectrum", sentence), {}
-
-
-def _told(evidence: Evidence, probe: str, sentence: str) -> Evidence:
-    return replace(evidence, findings=(*evidence.findings, Finding(probe, sentence)))
+    return task, told(evidence, "spectrum", sentence), {}
 
 
 def _spectra(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
-    """Uniform in the logarithm, which is neither easy nor hard."""
-    found = []
-    for chance, known in _SPECTRA:
-        values = np.geomspace(2.0 / known, 2.0, 40)
-        found.append((chance, replace(evidence, ritz=tuple((float(value), 1.0 / 40.0, 0.0) for value in values))))
-    return found
+    return [(chance, replace(evidence, ritz=even(known))) for chance, known in _SPECTRA]
 
 
 def _left(task: Task, algorithm: Algorithm, options: Any) -> str:
@@ -145,15 +133,11 @@ def _left(task: Task, algorithm: Algorithm, options: Any) -> str:
     return KRYLOV if kept else ""
 
 
-class MatrixFunctionKind(Kind):
+class MatrixFunctionKind(MatrixFreeKind):
     """f(A), or f(A) B."""
 
     name = "matrix_function"
     defaults = frozenset({"eigendecomposition", "cholesky", "lanczos"})
-
-    @property
-    def algorithms(self) -> tuple[Algorithm, ...]:
-        return algorithms_for(self.name)
 
     @property
     def probes(self) -> tuple[ProbeStep, ...]:
@@ -207,16 +191,13 @@ class MatrixFunctionKind(Kind):
                 )
         return Task(
             kind=self.name, m=A.shape[0], n=A.shape[1], nrhs=0 if b is None else problem.right_hand_sides, dtype=dtype,
-            library=problem.access if dense else "numpy", device=problem.device,
-            order=problem.order() if dense else "C", target=target, seed=seed, structure="symmetric",
-            access="dense" if dense else problem.access, nnz=int(A.nnz) if problem.access == "sparse" else 0,
-            function=function, call=problem.f if function == "callable" else None,  # type: ignore[arg-type]
+            target=target, seed=seed, structure="symmetric", **stored(problem, A), function=function,
+            call=problem.f if function == "callable" else None,  # type: ignore[arg-type]
         )  # fmt: skip
 
     def describe(self, task: Task) -> str:
-        how = {"sparse": f"sparse with {task.nnz} entries", "operator": "an operator"}.get(task.access, task.library)
         to = "" if not task.nrhs else " applied to a vector" if task.nrhs == 1 else f" applied to {task.nrhs} vectors"
-        return f"{shown(task.function)} of {task.n} x {task.n}{to}, {task.dtype} ({how})"
+        return f"{shown(task.function)} of {task.n} x {task.n}{to}, {task.dtype} ({held(task)})"
 
     def small(self, task: Task) -> bool:
         if task.access == "dense" and columns(task) * _MANY >= task.n:
@@ -232,12 +213,8 @@ class MatrixFunctionKind(Kind):
         last = self.setting("eigendecomposition", task)
         return (self.setting("cholesky", task), last) if task.function == "inv" and task.access == "dense" else (last,)
 
-    def floor(self, task: Task, evidence: Evidence) -> float:
-        return max(8.0 * 2.0**-53, task.unit_roundoff)
-
     def lapack_target(self, task: Task, evidence: Evidence) -> float:
-        known = sensitivity(task, evidence).median
-        return min(0.5, (10.0 + 4.0 * math.sqrt(task.n)) * task.unit_roundoff * known)
+        return min(0.5, direct_error(task) * sensitivity(task, evidence).median)
 
     def certify_work(
         self, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any, ready: frozenset[str]
@@ -262,8 +239,8 @@ class MatrixFunctionKind(Kind):
             eigenpairs=pairs, krylov=reuse.get(KRYLOV),  # type: ignore[arg-type]
         )  # fmt: skip
 
-    def needs_norm(self, A: Any, value: Any, task: Task, metric: str) -> bool:
-        return False
+    def shapes(self, task: Task, b: Any, value: Any) -> list[tuple[int, ...]]:
+        return [(task.n, task.n)] if b is None else super().shapes(task, b, value)
 
     def remarks(self, task: Task, evidence: Evidence, chosen: Candidate) -> list[str]:
         if task.function in ("sign", "callable"):
@@ -294,18 +271,7 @@ class MatrixFunctionKind(Kind):
         values = np.linalg.eigvalsh(explicit if task.access == "dense" else explicit.toarray())
         return defined_on(task.function, values, task.unit_roundoff)
 
-    def slice_problem(self, A: Any, b: Any, task: Task) -> tuple[Any, Any, Task]:
-        if task.access == "operator":  # it has no parts
-            return A, b, task
-        n = max(1, task.n // 2)
-        part = A[:n, :n]
-        nnz = int(part.nnz) if task.access == "sparse" else 0
-        return part, None if b is None else b[:n], replace(task, m=n, n=n, nnz=nnz)
-
-    def unscale(self, value: Any, exponent_A: int, exponent_b: int) -> Any:
-        return times_power_of_two(value, exponent_b)
-
-    def scaled_back(self, value: Any, task: Task, exponent_A: int, exponent_b: int) -> Any:
+    def unscale(self, value: Any, task: Task, exponent_A: int, exponent_b: int) -> Any:
         whole, part = divmod(exponent_A * (power(task.function) or 0.0), 1.0)
         return times_power_of_two(value * 2.0**part, int(whole) + exponent_b)
 

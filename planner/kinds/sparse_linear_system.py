@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...primitives import algorithms_for
 from ...primitives.algorithm import Algorithm, Outcome
-from ...primitives.evidence import Evidence, Finding
+from ...primitives.evidence import Evidence
 from ...primitives.interval import Interval
 from ...primitives.kernels._library import Library
 from ...primitives.sparse_linear_system import _cg
@@ -26,7 +25,8 @@ from ..certificate import Certificate
 from ..certify import sparse_linear_system as certificate
 from ..plans import Candidate
 from ..problems import LinearSystem, Problem
-from ._base import Kind, ProbeStep, times_power_of_two
+from ._base import ProbeStep, times_power_of_two
+from ._matrix_free import MatrixFreeKind, direct_error, even, fill, held, not_definite, told
 
 _SMALL = 2000  # order up to which, with so few entries, a direct factorization takes about as long as planning
 _SMALL_ENTRIES = 30_000
@@ -61,7 +61,7 @@ def _first(
         if likely > 1.2 * most:  # it is often less
             left = float(np.linalg.norm(state.r)) / state.norm_b
             sentence = f"{state.done} iterations of conjugate gradients leave a residual of {left:.1g}"
-            evidence = replace(_told(evidence, sentence), cg_steps=state.done, cg_likely=_finite(likely))
+            evidence = replace(told(evidence, "spectrum", sentence), cg_steps=state.done, cg_likely=_finite(likely))
             return task, evidence, {_cg.STARTED: state}
         seen = conjugate_gradients.run(A, b, aim, most, started=state)
     return _found(task, evidence, seen, A)
@@ -81,30 +81,26 @@ def _found(
     rounding = 1e-12 if str(A.dtype) != "float32" else 1e-5
     if seen.state is None:
         if seen.curvature >= -rounding * seen.size:
-            return task, _told(evidence, "its smallest Ritz value is zero to working accuracy"), {}
+            return task, told(evidence, "spectrum", "its smallest Ritz value is zero to working accuracy"), {}
         if task.structure == "spd":
-            raise DeclarationMismatch(
-                "A was declared spd, and a Rayleigh quotient of it is negative; declare it symmetric, or nothing",
-                argument="assume",
-                found="indefinite",
-            )
+            raise not_definite()
         sentence = f"it has a Rayleigh quotient of {seen.curvature:.2g}: not positive definite"
-        return replace(task, structure="indefinite"), _told(evidence, sentence), {}
+        return replace(task, structure="indefinite"), told(evidence, "spectrum", sentence), {}
     ritz = () if seen.ritz is None else seen.ritz.triples
     evidence = replace(evidence, ritz=ritz, cg_steps=seen.state.done, cg_converged=seen.state.converged)
     steps, left = f"{seen.state.done} iterations of conjugate gradients", {_cg.STARTED: seen.state}
     if seen.ritz is None:
-        return task, _told(evidence, "b is zero"), left
+        return task, told(evidence, "spectrum", "b is zero"), left
     scaled = "scaled to a unit diagonal " if task.access == "sparse" else ""
     low, high = float(seen.ritz.values[0]), float(seen.ritz.values[-1])
     sentence = f"{scaled}its Ritz values go from {low:.2g} to {high:.2g} in {steps}, "
     if seen.state.converged:
-        return task, _told(evidence, sentence + "which are enough"), left
+        return task, told(evidence, "spectrum", sentence + "which are enough"), left
     likely = conjugate_gradients.likely_total(seen.state, 0.5 * _aim(task).target)
     evidence = replace(evidence, cg_likely=_finite(likely))
     count = iterations.plain(_aim(task), evidence)
     sentence += f"which will take about {count.median:.0f} ({count.low:.0f} to {count.high:.0f})"
-    return task, _told(evidence, sentence), left
+    return task, told(evidence, "spectrum", sentence), left
 
 
 def _finite(value: float) -> float | None:
@@ -113,21 +109,12 @@ def _finite(value: float) -> float | None:
 
 def _aim(task: Task) -> Task:
     """The task with the target that it will have."""
-    return task if task.target else replace(task, target=_default_target(task))
-
-
-def _default_target(task: Task) -> float:
-    """What a direct factorization leaves at most, as for dense systems of an order that is not large."""
-    return min(0.5, (10.0 + 4.0 * math.sqrt(task.n)) * task.unit_roundoff)
-
-
-def _told(evidence: Evidence, sentence: str) -> Evidence:
-    return replace(evidence, findings=(*evidence.findings, Finding("spectrum", sentence)))
+    return task if task.target else replace(task, target=min(0.5, direct_error(task)))
 
 
 def _easy_or_not(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
     """So easy that the probe is the solution; or indefinite."""
-    found = [(_EASY, replace(evidence, ritz=_even(10.0), cg_steps=2 * _FIRST, cg_converged=True))]
+    found = [(_EASY, replace(evidence, ritz=even(10.0), cg_steps=2 * _FIRST, cg_converged=True))]
     if task.structure != "spd":
         found.append((_INDEFINITE, replace(evidence, ritz=((-1.0, 1.0, 0.0),))))
     return found
@@ -135,23 +122,13 @@ def _easy_or_not(task: Task, evidence: Evidence) -> Sequence[tuple[float, Eviden
 
 def _spectra(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
     return [
-        (chance, replace(evidence, ritz=_even(condition), cg_steps=_STEPS, cg_likely=None))
+        (chance, replace(evidence, ritz=even(condition), cg_steps=_STEPS, cg_likely=None))
         for chance, condition in _SPECTRA
     ]
 
 
-def _even(condition: float) -> tuple[tuple[float, float, float], ...]:
-    """A spectrum uniform in the logarithm, which is neither easy nor hard."""
-    return tuple((float(value), 1.0 / 40.0, 0.0) for value in np.geomspace(2.0 / condition, 2.0, 40))
-
-
 def _iterating(task: Task, evidence: Evidence, steps: float) -> Work:
     return Work((reading(product_bytes(task, evidence), steps), vectors(task.n, VECTORS * steps)), 8.0 * 8.0 * task.n)
-
-
-def _fill(A: Any, b: Any, task: Task, evidence: Evidence, backend: str) -> tuple[Task, Evidence, dict[str, Any]]:
-    evidence, by_products = sparse_structure.fill(A, task, evidence)
-    return task, evidence, by_products
 
 
 def _fills(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
@@ -166,15 +143,11 @@ def _fills(task: Task, evidence: Evidence) -> Sequence[tuple[float, Evidence]]:
     return found
 
 
-class SparseLinearSystemKind(Kind):
+class SparseLinearSystemKind(MatrixFreeKind):
     """A x = b with a sparse A, or products with A alone."""
 
     name = "sparse_linear_system"
     defaults = frozenset({"superlu", "cg_jacobi"})
-
-    @property
-    def algorithms(self) -> tuple[Algorithm, ...]:
-        return algorithms_for(self.name)
 
     @property
     def probes(self) -> tuple[ProbeStep, ...]:
@@ -203,7 +176,7 @@ class SparseLinearSystemKind(Kind):
                 "fill",
                 lambda t, e: t.access == "sparse" and e.fill is None and not (e.cg_converged and t.nrhs == 1),
                 lambda t, e, backend: sparse_structure.fill_work(t),
-                _fill,
+                fill,
                 _fills,
                 thin_calls=50.0,
             ),
@@ -226,8 +199,7 @@ class SparseLinearSystemKind(Kind):
 
     def describe(self, task: Task) -> str:
         columns = "" if task.nrhs == 1 else f", {task.nrhs} right-hand sides"
-        what = f"sparse with {task.nnz} entries" if task.access == "sparse" else "an operator"
-        return f"linear system {task.n} x {task.n}{columns}, {task.dtype} ({what})"
+        return f"linear system {task.n} x {task.n}{columns}, {task.dtype} ({held(task)})"
 
     def small(self, task: Task) -> bool:
         return task.access == "sparse" and task.n <= _SMALL and task.nnz <= _SMALL_ENTRIES
@@ -252,11 +224,8 @@ class SparseLinearSystemKind(Kind):
         _, seen, by_products = _first(A, b, task, evidence, most=_FEW)
         return (True, seen, by_products) if seen.cg_converged else (False, evidence, {})
 
-    def floor(self, task: Task, evidence: Evidence) -> float:
-        return max(8.0 * 2.0**-53, task.unit_roundoff)
-
     def lapack_target(self, task: Task, evidence: Evidence) -> float:
-        return _default_target(task)
+        return min(0.5, direct_error(task))
 
     def certify_work(
         self, task: Task, evidence: Evidence, algorithm: Algorithm, options: Any, ready: frozenset[str]
@@ -269,9 +238,6 @@ class SparseLinearSystemKind(Kind):
     ) -> Certificate:  # fmt: skip
         return certificate.certify(A, b, outcome.value, task, metric, target)
 
-    def needs_norm(self, A: Any, value: Any, task: Task, metric: str) -> bool:
-        return False
-
     def remarks(self, task: Task, evidence: Evidence, chosen: Candidate) -> list[str]:
         if evidence.cg_converged and task.nrhs == 1:
             return ["conjugate gradients had solved it while they looked at the spectrum: nothing can be faster now"]
@@ -280,7 +246,8 @@ class SparseLinearSystemKind(Kind):
         plain, fewer = (f(task, evidence).median for f in (iterations.plain, iterations.with_polynomial))
         products = (iterations.DEGREE + 1) * fewer
         made = chosen.algorithm == "cg_polynomial" or iterations.worth_making(task, evidence)
-        name = f" ({iterations.polynomial(task, evidence)[0]})" if made else ""
+        ritz = evidence.ritz
+        name = f" ({iterations.polynomial(ritz, iterations.tolerance(task, ritz))[0]})" if made else ""
         if chosen.algorithm == "cg_polynomial":
             return [
                 f"a polynomial of degree {iterations.DEGREE}{name} takes {fewer:.0f} iterations instead of"
@@ -300,12 +267,5 @@ class SparseLinearSystemKind(Kind):
             return ""
         return f"A is singular to working precision (rank {rank} of {task.n})"
 
-    def slice_problem(self, A: Any, b: Any, task: Task) -> tuple[Any, Any, Task]:
-        if task.access != "sparse":  # it has no parts
-            return A, b, task
-        n = max(1, task.n // 2)
-        part = A[:n, :n]
-        return part, b[:n], replace(task, m=n, n=n, nnz=int(part.nnz))
-
-    def unscale(self, value: Any, exponent_A: int, exponent_b: int) -> Any:
+    def unscale(self, value: Any, task: Task, exponent_A: int, exponent_b: int) -> Any:
         return times_power_of_two(value, exponent_b - exponent_A)

@@ -71,6 +71,11 @@ def random_block(task: Task, columns: int) -> np.ndarray:
     return np.random.default_rng(np.random.Philox(key=task.seed)).standard_normal((task.n, columns + 1))
 
 
+def outside(Q: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """v, (n,) or (n, r), without its part in the span of the orthonormal columns of Q."""
+    return v - Q @ (Q.T @ v)
+
+
 def end_of(task: Task, evidence: Evidence) -> str:
     """The end of the spectrum to look at: "LA" | "SA" | "LM", or "SM" where its inside is asked for.
 

@@ -20,7 +20,19 @@ from ..interval import Interval
 from ..task import Task
 from ..work import Work
 from . import arpack, beyond
-from ._common import FOUND, Settings, Symmetric, answer, converged, end_of, iterated, iterates, settings, wanted
+from ._common import (
+    FOUND,
+    Settings,
+    Symmetric,
+    answer,
+    converged,
+    end_of,
+    iterated,
+    iterates,
+    outside,
+    settings,
+    wanted,
+)
 from .krylov_schur import order_of, rayleigh_ritz
 
 _PASSES = 30
@@ -60,20 +72,18 @@ def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reu
     w, Q, _ = rayleigh_ritz(product, np.linalg.qr(np.asarray(V, dtype=np.float64))[0], end)
     alike, more, passes = task.target * norm, -(-k // 2), 0
 
-    def outside(v: np.ndarray) -> np.ndarray:
-        return v - Q @ (Q.T @ v)
+    def left(v: np.ndarray) -> np.ndarray:
+        return outside(Q, v)
 
     while passes < _PASSES:
-        start = outside(np.random.default_rng(np.random.Philox(key=[task.seed, passes + 1])).standard_normal(task.n))
+        start = left(np.random.default_rng(np.random.Philox(key=[task.seed, passes + 1])).standard_normal(task.n))
         last = float(w[-1])
-        seen = beyond.look(
-            product, outside, start, ((sign, last + sign * alike),), beyond.enough(task.n, _DELTA), _STEPS
-        )
+        seen = beyond.look(product, left, start, ((sign, last + sign * alike),), beyond.enough(task.n, _DELTA), _STEPS)
         if not seen.crossed:
             break
         part = replace(task, rank=more, seed=task.seed + passes + 1)
-        X = arpack.found(product, part, arpack.dimension(part, arpack.Options()), end, norm, outside)
-        found, X, _ = rayleigh_ritz(product, np.linalg.qr(outside(X))[0], end)
+        X = arpack.found(product, part, arpack.dimension(part, arpack.Options()), end, norm, left)
+        found, X, _ = rayleigh_ritz(product, np.linalg.qr(left(X))[0], end)
         both = np.append(w, found)
         first_k = order_of(both, end)[:k]
         w, Q, passes = both[first_k], np.hstack([Q, X])[:, first_k], passes + 1

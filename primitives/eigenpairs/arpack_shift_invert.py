@@ -24,7 +24,7 @@ from ..sparse_linear_system._common import SYMMETRIC, computing, needs_entries
 from ..task import Task
 from ..work import Work
 from . import arpack
-from ._common import Settings, Symmetric, answer, converged, end_of, iterated, settings, wanted
+from ._common import Settings, Symmetric, answer, converged, end_of, iterated, outside, settings, wanted
 
 _STEPS = Interval(3.0, 2.0, 8.0)  # solves for each vector that is wanted, beyond the first
 _PASSES = 5  # at most
@@ -106,16 +106,12 @@ def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reu
         Q = np.linalg.qr(V)[0]
         if 2 * wanted(task) >= task.n:
             break
-        others = arpack.eigsh(lambda v, Q=Q: _outside(Q, inverse(_outside(Q, v))), task, size, "LM", tolerance, product)
+        others = arpack.eigsh(lambda v, Q=Q: outside(Q, inverse(outside(Q, v))), task, size, "LM", tolerance, product)
         outcome, passes = answer(product, np.hstack([Q, others]), task, {}), passes + 1
         if float(np.abs(np.asarray(outcome.value[0]) - w).max()) <= task.target * norm:
             break
     details = {"factor_entries": int(factors.nnz), "sigma": float(sigma), "passes": passes, "products": product.count}
     return replace(outcome, by_products={superlu.ORDER: order}, details=details)
-
-
-def _outside(Q: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return v - Q @ (Q.T @ v)
 
 
 def factored(A: Any, order: np.ndarray, threshold: float) -> Any:

@@ -39,7 +39,7 @@ class State:
     rz : float
         r' M^-1 r.
     norm_b, norm_A : float
-        ||b||, and a lower bound on ||A|| (0 where the metric knows none).
+        ||b||, and `norm_in_metric`.
     done : int
         Iterations.
     converged : bool
@@ -132,7 +132,7 @@ def solve(
             state = replace(started, x=started.x.copy(), r=started.r.copy(), p=started.p.copy())
         return finish(state, product, apply, column, target, most)
 
-    return by_columns(A, b, task, most, preconditioner, one)
+    return by_columns(A, b, task, most, preconditioner, one, None if started is None else started.norm_A)
 
 
 def finish(

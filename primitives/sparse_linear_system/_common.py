@@ -161,6 +161,11 @@ def norm_from_below(product: Product, task: Task, *, steps: int | None = None) -
     return bound * (1.0 - 1e-12)
 
 
+def norm_in_metric(product: Product, task: Task) -> float:
+    """A lower bound on ||A|| for the metric; 0 where that knows none."""
+    return 0.0 if task.metric == "relative_residual" else norm_from_below(product, task)
+
+
 def by_columns(
     A: Any,
     b: Any,
@@ -168,15 +173,16 @@ def by_columns(
     most: float,
     preconditioner: Callable[[Product], Any],
     solve_one: Callable[[Product, Any, np.ndarray, float, float, int], tuple[np.ndarray, int]],
+    norm_A: float | None = None,
 ) -> Outcome:
     """x with its iterations, the sum over right-hand sides, `most` for each of them.
 
-    solve_one takes the product, the preconditioner, a column of b, half the target, a lower bound on ||A|| (0 where the
-    metric knows none) and how many iterations at most; it returns the column of x, and its iterations.
+    solve_one takes the product, the preconditioner, a column of b, half the target, `norm_in_metric` (here `norm_A`,
+    where it is known) and how many iterations at most; it returns the column of x, and its iterations.
     """
     product = Product(A, task)
     apply = preconditioner(product)
-    size = 0.0 if task.metric == "relative_residual" else norm_from_below(product, task)
+    size = norm_in_metric(product, task) if norm_A is None else norm_A
     found, total = [], 0
     for column in columns(b):
         x, count = solve_one(product, apply, column, 0.5 * task.target, size, math.ceil(most))

@@ -91,7 +91,7 @@ def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reu
             begun = state.done
             if state.converged or stop_asked() or not state.alphas:
                 return _cg.finish(state, product, apply, column, target, most)
-            made.append(_iterations.polynomial_of(state.spectrum(apply), min(0.5, target)))
+            made.append(_iterations.polynomial(state.spectrum(apply).triples, min(0.5, target)))
         polynomial = made[0][1]
 
         def better(r: np.ndarray) -> np.ndarray:

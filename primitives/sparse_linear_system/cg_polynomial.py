@@ -70,7 +70,7 @@ def breakdown(task: Task, evidence: Evidence, options: Settings) -> float:
 
 def solve(A: Any, b: Any, task: Task, options: Settings, evidence: Evidence, reuse: Mapping[str, Any]) -> Outcome:
     """x, the iterations and the degree. Raises Breakdown where A or the polynomial of it is not positive definite."""
-    name, polynomial = _iterations.polynomial(task, evidence)
+    name, polynomial = _iterations.polynomial(evidence.ritz, _iterations.tolerance(task, evidence.ritz))
 
     def preconditioner(product: Product) -> _cg.Apply:
         scale: Any = 1.0

@@ -137,5 +137,5 @@ class FakeKind(Kind):
     def slice_problem(self, A: Any, b: Any, task: Task) -> tuple[Any, Any, Task]:
         return A, b, task
 
-    def unscale(self, value: Any, exponent_A: int, exponent_b: int) -> Any:
+    def unscale(self, value: Any, task: Task, exponent_A: int, exponent_b: int) -> Any:
         return value

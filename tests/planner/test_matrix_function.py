@@ -462,7 +462,8 @@ def test_the_same_seed_gives_the_same_answer():
 
 def test_what_is_scaled_with_the_vectors_alone():
     kind = kind_of("matrix_function")
-    assert kind.unscale(1.5, 7, 3) == 12.0
+    task = kind.task(nla.MatrixFunction(MATRICES["dense"], "exp"), 1e-8, 0)
+    assert kind.unscale(1.5, task, 7, 3) == 12.0
 
 
 def test_an_array_on_a_gpu_has_no_algorithm_yet():
